@@ -1,0 +1,221 @@
+"""Checkpoints: written whole or not at all, verified before use, free of pickle.
+
+A checkpoint is a folder `step-00000120` of safetensors and JSON files with a manifest of their SHA-256 sums.
+It is written under another name, every file is brought to the disk, the manifest last, then it is renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors.numpy
+
+from oarlock.errors import DamagedCheckpoint, RunFailed
+from oarlock.record import sync_folder, write_bytes
+
+if TYPE_CHECKING:
+    import paddle
+
+MANIFEST, STATE, MODEL, BEST, OPTIMIZER, COMPONENTS = (
+    "MANIFEST.json",
+    "state.json",
+    "model.safetensors",
+    "best.safetensors",
+    "optimizer.safetensors",
+    "components.safetensors",
+)
+_TENSOR = "__tensor__"
+
+
+def write(root: Path, step: int, files: dict[str, bytes], keep: int) -> Path:
+    """Write a checkpoint below `root` and drop the oldest beyond `keep`.
+
+    Raises:
+        OSError: the disk is full, or not writable; the earlier checkpoints are untouched.
+    """
+    root.mkdir(exist_ok=True)
+    scratch = root / f".writing-{os.getpid()}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        for name, content in files.items():
+            write_bytes(scratch / name, content)
+        write_bytes(scratch / MANIFEST, manifest(files))
+        sync_folder(scratch)
+        target = _free_name(root, step)
+        scratch.rename(target)
+        sync_folder(root)
+    except OSError:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    for old in list(newest_first(root))[keep:]:
+        remove(old)
+    return target
+
+
+def manifest(files: dict[str, bytes]) -> bytes:
+    """The manifest's only valid text for these files; it carries its own sum."""
+    entries = {
+        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in sorted(files.items())
+    }
+    body = json.dumps({"files": entries}, sort_keys=True)
+    return json.dumps({"files": entries, "sha256": hashlib.sha256(body.encode()).hexdigest()}, sort_keys=True).encode()
+
+
+def read(path: Path) -> dict[str, bytes]:
+    """All files of a checkpoint, verified.
+
+    Raises:
+        DamagedCheckpoint: a file is missing, changed, or not in the manifest; it names the file.
+    """
+    try:
+        written = (path / MANIFEST).read_bytes()
+        names = list(json.loads(written)["files"])
+    except OSError as error:
+        raise DamagedCheckpoint(f"{path.name}: {MANIFEST} is missing") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedCheckpoint(f"{path.name}: {MANIFEST} is damaged") from error
+    files = {}
+    for name in names:
+        try:
+            files[name] = (path / name).read_bytes()
+        except (OSError, ValueError) as error:
+            raise DamagedCheckpoint(f"{path.name}: {name} is missing") from error
+    expected = manifest(files)
+    if expected != written:
+        raise DamagedCheckpoint(f"{path.name}: {_culprit(json.loads(written), json.loads(expected))} is damaged")
+    return files
+
+
+def _culprit(written: Any, expected: dict[str, Any]) -> str:
+    """The file whose size or sum differs; the manifest itself when none does."""
+    for name, entry in expected["files"].items():
+        if written["files"].get(name) != entry:
+            # A flipped bit in the manifest's own entry looks the same; its own sum tells the two apart.
+            body = json.dumps({"files": written["files"]}, sort_keys=True).encode()
+            return name if written.get("sha256") == hashlib.sha256(body).hexdigest() else MANIFEST
+    return MANIFEST
+
+
+def newest_first(root: Path) -> Iterator[Path]:
+    """The checkpoints below `root`."""
+    found = []
+    for path in root.glob("step-*") if root.is_dir() else []:
+        match = re.fullmatch(r"step-(\d+)(?:\.(\d+))?", path.name)
+        if match:
+            found.append((int(match[1]), int(match[2] or 0), path))
+    for _, _, path in sorted(found, reverse=True):
+        yield path
+
+
+def newest_intact(root: Path) -> tuple[Path | None, dict[str, bytes], list[DamagedCheckpoint]]:
+    """The newest checkpoint that verifies, its files, and what was wrong with the newer ones."""
+    damaged: list[DamagedCheckpoint] = []
+    for path in newest_first(root):
+        try:
+            return path, read(path), damaged
+        except DamagedCheckpoint as error:
+            damaged.append(error)
+    return None, {}, damaged
+
+
+def set_aside_damaged(root: Path, intact: Path | None) -> None:
+    """Rename what is newer than the intact checkpoint, and drop what an earlier process left half-written."""
+    for path in list(newest_first(root)):
+        if path == intact:
+            break
+        path.rename(root / f"damaged-{path.name}-{os.getpid()}")
+    for scratch in root.glob(".*-*"):
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove(path: Path) -> None:
+    """Delete a checkpoint so that a kill in the middle leaves no half of it under its name."""
+    gone = path.with_name(f".removing-{path.name}-{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _free_name(root: Path, step: int) -> Path:
+    """`step-N`, or `step-N.1` where the run was saved twice at one step (before and after an evaluation)."""
+    path = root / f"step-{step:08d}"
+    number = 0
+    while path.exists():
+        number += 1
+        path = root / f"step-{step:08d}.{number}"
+    return path
+
+
+def pack_tensors(tensors: dict[str, Any]) -> bytes:
+    """Tensors and arrays as safetensors; NumPy has no bfloat16, Paddle gives and takes its bits as uint16."""
+    return safetensors.numpy.save(
+        {
+            name: np.ascontiguousarray(tensor if isinstance(tensor, np.ndarray) else tensor.numpy()).reshape(tensor.shape)
+            for name, tensor in tensors.items()
+        }
+    )
+
+
+def unpack_arrays(content: bytes) -> dict[str, np.ndarray[Any, Any]]:
+    """safetensors as arrays."""
+    return safetensors.numpy.load(content)
+
+
+def load_weights(model: paddle.nn.Layer, arrays: dict[str, np.ndarray[Any, Any]], where: str) -> None:
+    """Set every weight and buffer of a model.
+
+    Raises:
+        RunFailed: names or shapes differ.
+    """
+    own = model.state_dict()
+    wrong = set(own) ^ set(arrays) or {name for name in own if list(own[name].shape) != list(arrays[name].shape)}
+    if wrong:
+        raise RunFailed(f"the weights in {where} do not fit the model: {', '.join(sorted(wrong)[:4])}")
+    for name, tensor in own.items():
+        tensor.set_value(arrays[name])
+
+
+def split_state(state: Any, prefix: str, tensors: dict[str, Any]) -> Any:
+    """A component's state with its tensors and arrays taken out into `tensors`, for JSON.
+
+    Raises:
+        RunFailed: something in it is neither JSON nor a tensor.
+    """
+    if isinstance(state, dict):
+        for key in state:
+            if not isinstance(key, str):
+                raise RunFailed(f"{prefix}: state_dict() has the key {key!r}; only strings survive in JSON")
+        return {key: split_state(child, f"{prefix}/{key}", tensors) for key, child in state.items()}
+    if isinstance(state, (list, tuple)):
+        return [split_state(child, f"{prefix}/{number}", tensors) for number, child in enumerate(state)]
+    if isinstance(state, (str, int, float, bool)) or state is None:
+        return state
+    if hasattr(state, "numpy") or isinstance(state, np.ndarray):
+        tensors[prefix] = state
+        return {_TENSOR: prefix, "array": isinstance(state, np.ndarray)}
+    raise RunFailed(f"{prefix}: state_dict() has a {type(state).__name__}; it can have numbers, strings and tensors")
+
+
+def join_state(state: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
+    """The inverse of `split_state`."""
+    import paddle
+
+    if isinstance(state, dict) and _TENSOR in state:
+        array = arrays[state[_TENSOR]]
+        return array if state["array"] else paddle.to_tensor(array)
+    if isinstance(state, dict):
+        return {key: join_state(child, arrays) for key, child in state.items()}
+    if isinstance(state, list):
+        return [join_state(child, arrays) for child in state]
+    return state

@@ -1,0 +1,271 @@
+"""The command line: which command, what it prints, which exit code. Paddle and Hydra are imported when needed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from oarlock import completion, display
+from oarlock.errors import Exit, RunFailed, UserError, nearest
+from oarlock.plugins import Command, Host, load_host
+
+if TYPE_CHECKING:
+    from oarlock.run import Run
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are ours, and that does not guess abbreviated flags."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        unknown = message.rpartition(": ")[2].split()[0] if message.startswith("unrecognized") else ""
+        raise UserError(f"{self.prog}: {message}. {nearest(unknown, flags) if unknown else ''}".rstrip())
+
+    def flags(self) -> list[str]:
+        return [flag for action in self._actions for flag in action.option_strings]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return int(_dispatch(arguments))
+    except UserError as error:
+        _complain(str(error))
+        return Exit.BAD_INPUT
+    except RunFailed as error:
+        _complain(f"the run failed: {error}")
+        return Exit.RUN_FAILED
+    except KeyboardInterrupt:
+        _complain("interrupted before there was anything to save")
+        return Exit.RUN_FAILED
+    except BrokenPipeError:
+        # The reader (head, less) has left; that is no failure of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.DONE
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            traceback.print_exc()
+            return Exit.RUN_FAILED
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        text = str(error).strip().split("\n")[0][:300]
+        _complain(f"{type(error).__name__}: {text}\nraised at {frame.filename}:{frame.lineno}; "
+                  "HYDRA_FULL_ERROR=1 shows the traceback")  # fmt: skip
+        return Exit.RUN_FAILED
+
+
+def _complain(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if arguments[:1] == ["--version"]:
+        from oarlock import __version__
+
+        print(f"oarlock {__version__}")
+        return Exit.DONE
+    host = load_host()
+    commands = all_commands(host)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(display.overview(commands))
+        return Exit.DONE
+    if arguments[0] == "_complete":
+        return _complete(host, arguments[2:])
+    command = commands.get(arguments[0])
+    if command is None:
+        raise UserError(f"oarlock {arguments[0]}: there is no such command. {nearest(arguments[0], commands)}")
+    parser = parser_of(command, host)
+    parsed = parser.parse_intermixed_args(arguments[1:])
+    parsed.host = host
+    return command.run(parsed)
+
+
+def all_commands(host: Host) -> dict[str, Command]:
+    """The core's commands and those of plugins; a plugin cannot take a core command's name."""
+    return {**host.commands, **{command.name: command for command in CORE_COMMANDS}}
+
+
+def parser_of(command: Command, host: Host) -> Parser:
+    """The parser of a command; `train` and `check` list the groups in their help."""
+    groups = command.name in ("train", "check")
+    epilog = display.groups(host) if groups and ("-h" in sys.argv or "--help" in sys.argv) else None
+    parser = Parser(prog=f"oarlock {command.name}", description=command.help, epilog=epilog)
+    command.configure(parser)
+    return parser
+
+
+# --- train
+
+
+def _configure_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("overrides", nargs="*", help="group=option, group.field=value, +group=option, ~group.name")
+    parser.add_argument("-m", "--multirun", action="store_true", help="sweep: a=1,2 makes one run for each value")
+    parser.add_argument("--cfg", choices=["job", "hydra", "all"], help="print the composed configuration and stop")
+    parser.add_argument("-cd", "--config-dir", metavar="DIR", help="a folder with more configuration files")
+
+
+def _train(args: argparse.Namespace) -> int:
+    if args.cfg:
+        return _print_config(args)
+    if args.multirun:
+        from oarlock.sweep import multirun
+
+        return multirun(args.host, args.overrides, args.config_dir)
+    from oarlock import commands, config
+    from oarlock.training import Interrupted
+
+    composed = config.compose(args.host, args.overrides, args.config_dir)
+    try:
+        run = commands.train_config(
+            args.host, composed.config, composed.folder, number=not composed.folder_chosen
+        )
+    except Interrupted as stop:
+        return _report_interrupted(str(stop))
+    _report(run)
+    return Exit.DONE
+
+
+def _print_config(args: argparse.Namespace) -> int:
+    from omegaconf import OmegaConf
+
+    from oarlock import config
+
+    composed = config.compose(args.host, args.overrides, args.config_dir)
+    if args.cfg in ("hydra", "all"):
+        print(OmegaConf.to_yaml(OmegaConf.create({"hydra": composed.hydra})), end="")
+    if args.cfg in ("job", "all"):
+        print(OmegaConf.to_yaml(composed.config), end="")
+    return Exit.DONE
+
+
+def _report(run: Run) -> None:
+    """What the user sees last: how it ended, how good it is, where it is, what to try next."""
+    from oarlock.record import shown
+
+    assert run.folder is not None
+    folder = shown(run.folder)
+    reason = f" ({run.stop_reason})" if run.stop_reason else ""
+    print(f"{run.status.replace('_', ' ')} after {run.step} steps{reason}")
+    if run.best is not None:
+        print(f"best {run.best['monitor']} {run.best['value']:.4f} at step {run.best['step']}", end="")
+        tests = [f"{name} {value:.4f}" for name, value in run.metrics.items() if name.startswith("test/")]
+        print(f"; with these weights {', '.join(tests)}" if tests else "")
+    print(f"run: {folder}")
+    print(f"next: oarlock evaluate {folder}\n"
+          "      oarlock train optimizer=sgd optimizer.learning_rate=0.1\n"
+          "      oarlock train -m optimizer=adam,sgd seed=0,1")  # fmt: skip
+
+
+def _report_interrupted(signal: str) -> int:
+    print(f"stopped by {signal}, saved; 'oarlock resume' continues it", file=sys.stderr, flush=True)
+    return Exit.INTERRUPTED
+
+
+# --- check, resume, evaluate
+
+
+def _configure_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("overrides", nargs="*", help="as for train")
+    parser.add_argument("-m", "--multirun", action="store_true", help="check every point of the sweep")
+    parser.add_argument("-cd", "--config-dir", metavar="DIR", help="a folder with more configuration files")
+
+
+def _check(args: argparse.Namespace) -> int:
+    from oarlock.preflight import preflight
+
+    return preflight(args.host, args.overrides, args.config_dir, args.multirun)
+
+
+def _configure_resume(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="a run's folder")
+    parser.add_argument("overrides", nargs="*", help="what may change: trainer.epochs, trainer.max_steps, …")
+
+
+def _resume(args: argparse.Namespace) -> int:
+    from oarlock import commands
+    from oarlock.training import Interrupted
+
+    try:
+        run = commands.resume(args.folder, args.overrides)
+    except Interrupted as stop:
+        return _report_interrupted(str(stop))
+    if run is not None:
+        _report(run)
+    return Exit.DONE
+
+
+def _configure_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="a run's folder")
+    parser.add_argument("overrides", nargs="*", help="other data: data=mnist data.root=…")
+    parser.add_argument("--split", action="append", default=[], help="train, valid or test; by default valid and test")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from oarlock import commands
+
+    metrics = commands.evaluate(args.folder, args.overrides, args.split)
+    if args.json:
+        print(json.dumps(metrics))
+    else:
+        for name, value in metrics.items():
+            print(f"{name} {value:.6g}")
+    return Exit.DONE
+
+
+# --- plugins, show, completion
+
+
+def _configure_plugins(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON list")
+
+
+def _plugins(args: argparse.Namespace) -> int:
+    print(display.plugins_json(args.host) if args.json else display.plugins(args.host))
+    return Exit.DONE
+
+
+def _configure_show(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("component", help="group/name, a group, or trainer")
+
+
+def _show(args: argparse.Namespace) -> int:
+    print(display.show(args.host, args.component))
+    return Exit.DONE
+
+
+def _configure_completion(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=sorted(completion.SCRIPTS), help="print the script for this shell")
+
+
+def _completion(args: argparse.Namespace) -> int:
+    print(completion.SCRIPTS[args.shell], end="")
+    return Exit.DONE
+
+
+def _complete(host: Host, words: list[str]) -> int:
+    """What the shells' scripts call: print what the last word may become."""
+    commands = all_commands(host)
+    found = completion.candidates(host, words, list(commands), lambda name: parser_of(commands[name], host).flags())
+    print("\n".join(found))
+    return Exit.DONE
+
+
+CORE_COMMANDS = (
+    Command("train", "Train one run; with -m, one for every combination of values.", _configure_train, _train),
+    Command("check", "Compose, build and run one batch, without training.", _configure_check, _check),
+    Command("resume", "Continue a run exactly where it stopped.", _configure_resume, _resume),
+    Command("evaluate", "Evaluate a run's best weights.", _configure_evaluate, _evaluate),
+    Command("plugins", "List the installed plugins and their components.", _configure_plugins, _plugins),
+    Command("show", "Show a component's options, types, defaults and documentation.", _configure_show, _show),
+    Command("completion", "Print the completion script of a shell.", _configure_completion, _completion),
+)

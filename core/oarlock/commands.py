@@ -1,0 +1,328 @@
+"""What the core's commands do, for the command line and for Python."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import logging
+import platform
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from oarlock import checkpoint, config
+from oarlock.device import import_paddle
+from oarlock.errors import RunFailed, UserError, nearest
+from oarlock.evaluation import evaluate as evaluate_split
+from oarlock.experiment import build_run, complete_run
+from oarlock.plugins import Host, load_host
+from oarlock.record import CONFIG, LOG, RunFolder, shown
+from oarlock.run import Run
+from oarlock.signals import Signals
+from oarlock.training import Interrupted, finish
+from oarlock.training import train as train_loop
+
+if TYPE_CHECKING:
+    import paddle
+
+log = logging.getLogger("oarlock")
+
+# What a resumed run may change without becoming another run.
+RESUMABLE = ("trainer.epochs", "trainer.max_steps", "trainer.checkpoint", "trainer.num_workers")
+
+
+@dataclass
+class Result:
+    """What a finished run leaves: its metrics, its folder, the trained model with the best weights."""
+
+    metrics: dict[str, float]
+    best: dict[str, Any] | None
+    folder: Path
+    status: str
+    model: paddle.nn.Layer
+
+
+def train(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> Result:
+    """Train one run, as `oarlock train` does.
+
+    Args:
+        overrides: as on the command line: `["optimizer=sgd", "trainer.epochs=3"]`.
+        config_dir: a folder with more configuration files.
+
+    Raises:
+        UserError: the overrides are not valid, or the parts do not fit.
+        RunFailed: the run failed; its folder says how.
+    """
+    host = load_host()
+    composed = config.compose(host, overrides, config_dir)
+    return result_of(train_config(host, composed.config, composed.folder, number=not composed.folder_chosen))
+
+
+def result_of(run: Run) -> Result:
+    """The public result of a run."""
+    assert run.folder is not None
+    return Result(run.metrics, run.best, run.folder, run.status, run.model)
+
+
+def train_config(host: Host, composed: DictConfig, folder: Path, *, number: bool) -> Run:
+    """Train a composed configuration in a new folder, numbered when it is taken and `number` allows it."""
+    with Signals() as signals:
+        run = build_run(host, composed)
+        complete_run(run)
+        if run.config.trainer.init_from:
+            warm_start(run, Path(run.config.trainer.init_from))
+        text = OmegaConf.to_yaml(OmegaConf.create(run.values))
+        run.record = RunFolder.create(folder, text, new_record(host, run), number=number)
+        with run.record.locked():
+            execute(run, signals)
+    return run
+
+
+def new_record(host: Host, run: Run) -> dict[str, Any]:
+    """The first content of run.json."""
+    versions = {name: _version(name) for name in ("oarlock", "hydra-core", "omegaconf", "pluggy", "numpy")}
+    versions |= {"python": platform.python_version(), "paddle": import_paddle().__version__}
+    components = {}
+    for path, chosen in run.components_chosen.items():
+        plugin = host.registry.entries[chosen].plugin
+        components[path] = {"component": chosen, "distribution": plugin.distribution, "version": plugin.version}
+    return {
+        "status": "running",
+        "reason": "",
+        "seed": run.config.seed,
+        "device": run.device,
+        "engine": run.engine,
+        "monitor": run.monitor,
+        "direction": run.direction,
+        "total_steps": run.total_steps,
+        "components": components,
+        "versions": versions,
+        "git": _git_revision(),
+        "command": ["oarlock", *sys.argv[1:]],
+        "times": {"created": time.time()},
+        "metrics": {},
+        "best": None,
+    }
+
+
+def execute(run: Run, signals: Signals) -> None:
+    """Train a built run to its end, and record how it ended.
+
+    Raises:
+        Interrupted: a signal came.
+        RunFailed: anything else that was raised.
+    """
+    record = run.record
+    assert record is not None
+    with _logged(record.path / LOG):
+        started = time.time()
+        try:
+            record.update(status="running", reason="", times={**record.record["times"], "started": started})
+            train_loop(run, signals)
+            finish(run)
+            run.hook.on_run_end(run=run)
+            _record_end(run, run.status, run.stop_reason)
+        except Interrupted as stop:
+            run.status = "interrupted"
+            run.hook.on_run_end(run=run)
+            _record_end(run, "interrupted", str(stop))
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {config.one_line(error)}"
+            where = f"epoch {run.epoch + 1}, step {run.step}"
+            log.error("failed at %s: %s\n%s", where, reason, traceback.format_exc())
+            run.status = "failed"
+            with contextlib.suppress(OSError):  # a full disk must not hide the reason itself
+                _record_end(run, "failed", f"{where}: {reason}")
+            run.hook.on_failure(run=run, error=error)
+            if isinstance(error, RunFailed):
+                raise
+            raise RunFailed(f"{reason} (at {where})") from error
+
+
+def _record_end(run: Run, status: str, reason: str) -> None:
+    assert run.record is not None
+    times = {**run.record.record["times"], "ended": time.time()}
+    run.record.update(status=status, reason=reason, metrics=run.metrics, best=run.best, step=run.step, times=times)
+
+
+def warm_start(run: Run, source: Path) -> None:
+    """Begin with the best weights of another run.
+
+    Raises:
+        UserError: there are none, or they do not fit this model.
+    """
+    RunFolder(source)
+    files, _ = _intact(source)
+    if not files:
+        raise UserError(f"trainer.init_from={source}: it has no intact checkpoint.")
+    arrays = checkpoint.unpack_arrays(files.get(checkpoint.BEST, files[checkpoint.MODEL]))
+    try:
+        checkpoint.load_weights(run.model, arrays, str(source))
+    except RunFailed as error:
+        raise UserError(f"trainer.init_from={source}: {error}.") from error
+
+
+def _intact(folder: Path) -> tuple[dict[str, bytes], Path | None]:
+    """The newest intact checkpoint's files; damaged ones are named on stderr."""
+    path, files, damaged = checkpoint.newest_intact(folder / "checkpoints")
+    for error in damaged:
+        instead = f"using {path.name}" if path is not None else "there is no earlier one"
+        print(f"warning: checkpoint {error}; {instead}", file=sys.stderr)
+        log.warning("checkpoint %s; %s", error, instead)
+    return files, path
+
+
+def load_recorded(host: Host, record: RunFolder, overrides: Sequence[str] = ()) -> DictConfig:
+    """The configuration that a run was made with, typed again, with overrides.
+
+    Raises:
+        UserError: a component of the run is not installed, or an override is not valid.
+    """
+    try:
+        config.vet_yaml(record.path / CONFIG)
+        values = OmegaConf.load(record.path / CONFIG)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{record.path / CONFIG} cannot be read: {error}") from error
+    assert isinstance(values, DictConfig)
+    for path, made_with in record.record["components"].items():
+        entry = host.registry.entries.get(made_with["component"])
+        if entry is None:
+            group, _, name = made_with["component"].partition("/")
+            reason = host.explain_missing(group, name)
+            raise UserError(f"{path} was {made_with['component']} of {made_with['distribution']}. {reason}")
+        with _changed_since(path):
+            typed = OmegaConf.merge(OmegaConf.structured(entry.cls), OmegaConf.select(values, path))
+        OmegaConf.update(values, path, typed, merge=False)
+    with _changed_since("trainer"):
+        trainer = OmegaConf.merge(OmegaConf.structured(config.RootConfig).trainer, values.trainer)
+    OmegaConf.update(values, "trainer", trainer, merge=False)
+    OmegaConf.set_struct(values, True)
+    changed = config.apply_overrides(values, overrides, host.registry)
+    with config.Loader(host).user_errors():
+        config.check(changed, host)
+    return changed
+
+
+@contextlib.contextmanager
+def _changed_since(path: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise UserError(f"{path}: its options have changed since the run was made: {config.one_line(error)}") from error
+
+
+def resume(folder: Path, overrides: Sequence[str] = (), say: Any = print) -> Run | None:
+    """Continue a run exactly where its newest intact checkpoint left it; None when there is nothing to do.
+
+    Raises:
+        UserError: the folder is no run, or an override would make another run of it.
+    """
+    host = load_host()
+    record = RunFolder(folder)
+    for override in config.parse(overrides):
+        if not any(override.key_or_group == key or override.key_or_group.startswith(key + ".") for key in RESUMABLE):
+            raise UserError(
+                f"{override.input_line}: a resumed run is the same run. {nearest(override.key_or_group, RESUMABLE)}\n"
+                f"It accepts: {', '.join(RESUMABLE)}."
+            )
+    composed = load_recorded(host, record, overrides)
+    with Signals() as signals, record.locked():
+        status = record.record["status"]
+        if status in ("completed", "early_stopped", "pruned") and not overrides:
+            say(f"{shown(folder)}: {status} already; to train longer give trainer.epochs=…")
+            return None
+        files, path = _intact(folder)
+        run = build_run(host, composed)
+        run.total_steps = record.record["total_steps"]  # a schedule keeps the shape that it began with
+        complete_run(run)
+        run.record = record
+        root = folder / "checkpoints"
+        if path is not None:
+            run.restore(files, path.name)
+            if overrides:
+                run.stop_reason, run.status = "", "running"
+            run.history = record.truncate_metrics(_rows(files))
+            say(f"resuming {shown(folder)} from step {run.step}")
+        else:
+            if run.config.trainer.init_from:
+                warm_start(run, Path(run.config.trainer.init_from))
+            record.truncate_metrics(0)
+            say(f"resuming {shown(folder)} from the start: it has no checkpoint")
+        if root.is_dir():
+            with contextlib.suppress(OSError):  # a read-only disk is reported when the next checkpoint is due
+                checkpoint.set_aside_damaged(root, path)
+        record.update(engine=run.engine, device=run.device)
+        execute(run, signals)
+    return run
+
+
+def _rows(files: dict[str, bytes]) -> int:
+    return int(json.loads(files[checkpoint.STATE])["rows"])
+
+
+def evaluate(folder: Path, overrides: Sequence[str] = (), splits: Sequence[str] = ()) -> dict[str, float]:
+    """The best weights of a run on its validation and test data, or on other data.
+
+    Raises:
+        UserError: the run has no weights, or the data has no such split.
+    """
+    host = load_host()
+    record = RunFolder(folder)
+    run = build_run(host, load_recorded(host, record, overrides))
+    files, path = _intact(folder)
+    if path is None:
+        raise UserError(f"{shown(folder)}: it has no intact checkpoint to evaluate.")
+    arrays = checkpoint.unpack_arrays(files.get(checkpoint.BEST, files[checkpoint.MODEL]))
+    try:
+        checkpoint.load_weights(run.model, arrays, path.name)
+    except RunFailed as error:
+        raise UserError(f"{shown(folder)}: {error}.") from error
+    run.model.eval()
+    metrics = {}
+    for split in splits or [split for split in run.splits if split != "train"]:
+        if split not in run.splits:
+            raise UserError(f"split={split}: the data has no such split. {nearest(split, run.splits)}")
+        metrics |= {f"{split}/{name}": value for name, value in evaluate_split(run, getattr(run.data, split)).items()}
+    return metrics
+
+
+@contextlib.contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Write what oarlock and the components log to the run's train.log."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        handler.close()
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _git_revision() -> str | None:
+    """The revision of the working folder, where it is under git."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

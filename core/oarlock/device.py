@@ -1,0 +1,90 @@
+"""Where a run computes and in which arithmetic: decided by pure functions, applied in one place."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import warnings
+from dataclasses import dataclass
+from types import ModuleType
+
+from oarlock.errors import UserError
+from oarlock.schema import Precision
+
+
+@dataclass(frozen=True)
+class PrecisionPolicy:
+    """What mixed precision means for a step: `auto_cast` to `dtype`, and a loss scaler or none."""
+
+    enabled: bool
+    dtype: str
+    scaler: bool
+
+
+def resolve_device(requested: str, gpus: int, version: str) -> str:
+    """The Paddle device for `device=requested` on a machine with so many usable GPUs.
+
+    Raises:
+        UserError: a GPU is asked for that is not there.
+    """
+    if requested == "cpu" or (requested == "auto" and gpus == 0):
+        return "cpu"
+    number = int(requested.partition(":")[2] or 0) if requested != "auto" else 0
+    if number >= gpus:
+        raise UserError(
+            f"device={requested}: Paddle {version} sees {gpus} GPU{'s' if gpus != 1 else ''} here.\n"
+            f"Choose {'device=cpu' if gpus == 0 else f'gpu:0 to gpu:{gpus - 1}'}, or install paddlepaddle-gpu with CUDA."
+        )
+    return f"gpu:{number}"
+
+
+def precision_policy(precision: Precision, device: str) -> PrecisionPolicy:
+    """The arithmetic on a device.
+
+    Raises:
+        UserError: mixed precision on CPU, where Paddle ignores it without a word.
+    """
+    if precision is not Precision.fp32 and not device.startswith("gpu"):
+        raise UserError(
+            f"trainer.precision={precision.name}: mixed precision needs a GPU; on {device} Paddle would silently use fp32."
+        )
+    return PrecisionPolicy(precision is not Precision.fp32, precision.value, precision is Precision.fp16)
+
+
+def deterministic_flags(deterministic: bool, device: str) -> dict[str, bool]:
+    """The Paddle flags that make kernels deterministic; a CPU needs none."""
+    if not deterministic or not device.startswith("gpu"):
+        return {}
+    return {"FLAGS_cudnn_deterministic": True, "FLAGS_embedding_deterministic": True}
+
+
+def import_paddle() -> ModuleType:
+    """Import Paddle, which takes a second and prints what no user can act on.
+
+    Raises:
+        UserError: Paddle is not installed.
+    """
+    if importlib.util.find_spec("paddle") is None:
+        raise UserError("PaddlePaddle is not installed: pip install 'oarlock[cpu]' or 'oarlock[gpu]'.")
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    for message in (".*ccache.*", "When training, we now always track global mean", "You are using GPU version Paddle"):
+        warnings.filterwarnings("ignore", message=message, category=UserWarning)
+    import paddle
+
+    return paddle
+
+
+def gpu_count() -> int:
+    paddle = import_paddle()
+    return int(paddle.device.cuda.device_count()) if paddle.is_compiled_with_cuda() else 0
+
+
+def setup_device(requested: str, deterministic: bool) -> str:
+    """Choose the device for everything that is built from now on; returns its name."""
+    paddle = import_paddle()
+    device = resolve_device(requested, gpu_count(), paddle.__version__)
+    flags = deterministic_flags(deterministic, device)
+    if flags:
+        paddle.set_flags(flags)
+    paddle.set_device(device)
+    return device

@@ -1,0 +1,56 @@
+"""What oarlock says when something is wrong, and the exit code that goes with it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """The exit codes of every command."""
+
+    DONE = 0
+    RUN_FAILED = 1
+    BAD_INPUT = 2
+    INTERRUPTED = 75
+
+
+class OarlockError(Exception):
+    """Everything that oarlock raises on purpose."""
+
+
+class UserError(OarlockError):
+    """The user's input is wrong; the message says what was typed, what was expected, what is nearest."""
+
+
+class RunFailed(OarlockError):
+    """The run itself failed: an exception in a component, a non-finite loss, a full disk."""
+
+
+class NonFiniteError(RunFailed):
+    """A loss or a weight became infinite or not-a-number."""
+
+
+class DamagedCheckpoint(OarlockError):
+    """A checkpoint whose files are not the ones that were written."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """A clause that names the nearest valid choice, or lists the choices when none is near."""
+    known = sorted(set(choices))
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if not close:
+        # The tail of a name is often what was typed: `lr` for `learning_rate`, `decay` for `weight_decay`.
+        close = [name for name in known if _abbreviates(word, name)][:1]
+    if close:
+        return f"Did you mean '{close[0]}'?"
+    if not known:
+        return "There is none to choose."
+    return f"Valid: {', '.join(known[:12])}{', …' if len(known) > 12 else ''}."
+
+
+def _abbreviates(word: str, name: str) -> bool:
+    """`lr` abbreviates `learning_rate`; `decay` is a part of `weight_decay`."""
+    parts = name.split("_")
+    return word in parts or word == "".join(part[:1] for part in parts)

@@ -1,0 +1,79 @@
+"""Measuring a model on a split, in eval mode and without gradients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from oarlock.data import Batch, evaluation_batches
+from oarlock.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from oarlock.run import Run
+
+
+class Metric(Protocol):
+    """A measure over the batches of an evaluation.
+
+    Attributes:
+        direction: 'max' when more is better, 'min' when less is.
+    """
+
+    direction: str
+
+    def update(self, output: Any, batch: Batch) -> None:
+        """Take in one batch; keep the sums on the device, nothing is read until the end."""
+
+    def accumulate(self) -> float:
+        """The value over all batches since `reset`."""
+
+    def reset(self) -> None:
+        """Forget all batches."""
+
+
+def evaluate(run: Run, part: Any) -> dict[str, float]:
+    """The loss and the task's metrics over a split, without the split's name."""
+    import paddle
+
+    own = run.hook.evaluate(run=run, data=part)
+    if own is not None:
+        return {name: float(value) for name, value in own.items()}
+    training = run.model.training
+    run.model.eval()
+    losses, rows = [], []
+    for metric in run.measures.values():
+        metric.reset()
+    try:
+        with paddle.no_grad():
+            for batch in evaluation_batches(run.data, part, run.config.trainer.evaluation_batch_size):
+                output = run.forward(run.model, batch)
+                losses.append(run.compute_loss(output, batch))
+                rows.append(batch.size)
+                for metric in run.measures.values():
+                    metric.update(output, batch)
+    finally:
+        if training:
+            run.model.train()
+    if not rows:
+        raise UserError("There is no row to evaluate.")
+    values = paddle.stack([loss.reshape([]) for loss in losses]).numpy().astype("float64")
+    mean = float((values * rows).sum() / sum(rows))
+    return {"loss": mean, **{name: float(metric.accumulate()) for name, metric in run.measures.items()}}
+
+
+def resolve_monitor(monitor: str | None, measures: dict[str, Metric], splits: list[str]) -> tuple[str, str]:
+    """The monitored metric's full name and its direction.
+
+    Raises:
+        UserError: there is no such metric in an evaluation of this run.
+    """
+    split = "valid" if "valid" in splits else "train"
+    directions = {f"{split}/loss": "min"}
+    if split == "valid":
+        directions |= {f"valid/{name}": metric.direction for name, metric in measures.items()}
+    directions.setdefault("train/loss", "min")
+    if monitor is None:
+        primary = f"{split}/{next(iter(measures), 'loss')}"
+        monitor = primary if primary in directions else f"{split}/loss"
+    if monitor not in directions:
+        raise UserError(f"monitor='{monitor}': this run measures no such metric. {nearest(monitor, directions)}")
+    return monitor, directions[monitor]

@@ -1,0 +1,137 @@
+"""From a checked configuration to a run that is ready to train."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pluggy
+from omegaconf import DictConfig, OmegaConf
+
+from oarlock.config import chosen_components, instantiate
+from oarlock.data import build_feeder
+from oarlock.device import import_paddle, precision_policy, setup_device
+from oarlock.errors import UserError
+from oarlock.evaluation import resolve_monitor
+from oarlock.optimization import BuiltOptimizer, claim_parameters, trainable
+from oarlock.plugins import Host
+from oarlock.run import Run
+from oarlock.step import build_custom_step, build_eager_step
+
+
+def build_run(host: Host, config: DictConfig) -> Run:
+    """Build everything, in the order in which one part needs the other. Nothing is written to the disk.
+
+    Raises:
+        UserError: the parts do not fit together.
+    """
+    import_paddle()
+    components = instantiate(config, host.registry)
+    root = components.pop("")
+    manager = _register(host, components)
+    device = setup_device(root.device, root.deterministic)
+    chosen = chosen_components(config, host.registry)
+    values = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    run = Run(root, values, components, chosen, manager, device)  # type: ignore[arg-type]
+    trainer = root.trainer
+    run.precision = precision_policy(trainer.precision, device)
+    seed_everything(root.seed)
+
+    run.data = _required(run, "build_data", "data")
+    spec = run.data.model_spec()
+    run.model = _required(run, "build_model", "model", spec=spec)
+    run.measures = run.hook.build_metrics(data=run.data) or {}
+    run.monitor, run.direction = resolve_monitor(trainer.monitor, run.measures, run.splits)
+    run.feeder = build_feeder(run.data, trainer, root.seed)
+    _refuse_single_rows(run)
+    run.total_steps = count_steps(run.feeder.steps_per_epoch, trainer.epochs, trainer.max_steps)
+    run.forward = _first(run.flat("forward", "model", "batch")) or (lambda model, batch: model(batch.inputs))
+    compute_loss = _first(run.flat("compute_loss", "output", "batch"))
+    if compute_loss is None:
+        raise UserError(f"task={chosen['task'].partition('/')[2]}: it has no compute_loss.")
+    run.compute_loss = compute_loss
+    run.claims = claim_parameters(manager, run.model)
+    run.grad_clips = list(run.hook.build_grad_clip())
+    run.scaler = _scaler(run)
+    return run
+
+
+def complete_run(run: Run) -> None:
+    """Make the optimizers and the step; apart from `build_run` so that a recorded `total_steps` can come between."""
+    training_step = run.hook.build_training_step(run=run)
+    if training_step is not None:
+        run.training_step, run.engine = build_custom_step(run, training_step), "custom"
+        return
+    groups = run.hook.build_parameter_groups(model=run.model)
+    parameters: list[Any] = groups if groups is not None else list(trainable(run.model).values())
+    if not parameters:
+        raise UserError(f"model={run.components_chosen['model'].partition('/')[2]}: it has no trainable parameter.")
+
+    def build(parameters: list[Any], schedule: Callable[[float], Any]) -> Any:
+        return _required(run, "build_optimizer", "optimizer", parameters=parameters, schedule=schedule)
+
+    run.optimizers.append(BuiltOptimizer(parameters, build, run.schedule))
+    step = run.hook.build_step(run=run)
+    run.training_step, run.engine = (step, run.components_chosen["engine"]) if step else (build_eager_step(run), "eager")
+
+
+def count_steps(steps_per_epoch: int | None, epochs: int, max_steps: int | None) -> int | None:
+    """The optimizer steps of the whole run, or None where the data has no length and no limit is set."""
+    whole = steps_per_epoch * epochs if steps_per_epoch is not None else None
+    limits = [limit for limit in (whole, max_steps) if limit is not None]
+    return min(limits) if limits else None
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Paddle, NumPy's global generator and Python's."""
+    import_paddle().seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+def _register(host: Host, components: dict[str, Any]) -> pluggy.PluginManager:
+    """A plugin manager with this run's components. Reversed, since pluggy calls the last registered first."""
+    manager = host.run_manager()
+    for path, component in reversed(components.items()):
+        manager.register(component, name=path)
+    manager.check_pending()
+    return manager
+
+
+def _required(run: Run, hook: str, path: str, **arguments: Any) -> Any:
+    built = getattr(run.hook, hook)(**arguments)
+    if built is None:
+        raise UserError(f"{path}={run.components_chosen[path].partition('/')[2]}: its {hook} returned nothing.")
+    return built
+
+
+def _first(functions: tuple[Callable[..., Any], ...]) -> Callable[..., Any] | None:
+    """The functions as one: the first result that is not None."""
+    if len(functions) < 2:
+        return functions[0] if functions else None
+
+    def first(*arguments: Any) -> Any:
+        return next((result for function in functions if (result := function(*arguments)) is not None), None)
+
+    return first
+
+
+def _refuse_single_rows(run: Run) -> None:
+    """BatchNorm's variance over one row is zero: it trains, and what it learns is noise."""
+    paddle = import_paddle()
+    norms = (paddle.nn.BatchNorm, paddle.nn.BatchNorm1D, paddle.nn.BatchNorm2D, paddle.nn.BatchNorm3D)
+    if run.feeder.smallest_batch == 1 and any(isinstance(layer, norms) for layer in run.model.sublayers()):
+        trainer = run.config.trainer
+        raise UserError(
+            f"trainer.batch_size={trainer.batch_size}, drop_last={str(trainer.drop_last).lower()}: a batch of one row "
+            "cannot be normalised by BatchNorm.\nChoose another batch_size, or trainer.drop_last=true."
+        )
+
+
+def _scaler(run: Run) -> Any:
+    if not run.precision.scaler:
+        return None
+    paddle = import_paddle()
+    return paddle.amp.GradScaler()

@@ -1,0 +1,124 @@
+"""Which parameters decay, who decides, and optimizers whose state can be stored by parameter path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from oarlock.errors import RunFailed, UserError
+
+if TYPE_CHECKING:
+    import paddle
+
+
+def decays(parameter: paddle.Tensor) -> bool:
+    """Whether weight decay applies to a parameter: to matrices and kernels, not to biases and norms' scales.
+
+    The usual practice (Loshchilov & Hutter 2019 leave it open; Brown et al. 2020, He et al. 2019 exclude them).
+    """
+    return parameter.ndim > 1
+
+
+def trainable(model: paddle.nn.Layer) -> dict[str, paddle.Tensor]:
+    """The parameters that an optimizer moves, by path. Paddle counts BatchNorm's statistics as parameters."""
+    return {path: parameter for path, parameter in model.named_parameters() if not parameter.stop_gradient}
+
+
+def claim_parameters(manager: pluggy.PluginManager, model: paddle.nn.Layer) -> dict[str, str]:
+    """Let every component prepare the parameters; who decays which, as {parameter path: config path}.
+
+    Raises:
+        UserError: two components claim the decay of one parameter.
+    """
+    paths = {parameter.name: path for path, parameter in trainable(model).items()}
+    claims: dict[str, str] = {}
+    for implementation in reversed(manager.hook.prepare_parameters.get_hookimpls()):
+        claimed = implementation.function(*[model for name in implementation.argnames if name == "model"]) or ()
+        for parameter in claimed:
+            path = paths.get(parameter.name)
+            if path is None:
+                continue
+            if path in claims:
+                raise UserError(
+                    f"{claims[path]} and {implementation.plugin_name} both decay '{path}'.\n"
+                    f"Leave one out: ~{_option(claims[path])} or {implementation.plugin_name}'s decay set to 0."
+                )
+            claims[path] = implementation.plugin_name
+    return claims
+
+
+def _option(path: str) -> str:
+    return path if "." in path else f"{path}.weight_decay"
+
+
+class BuiltOptimizer:
+    """An optimizer with the schedules of its learning rate, and its state by parameter path."""
+
+    def __init__(self, parameters: Sequence[Any], build: Callable[..., Any], schedule: Callable[..., Any]) -> None:
+        from paddle.optimizer.lr import LRScheduler
+
+        self.schedules: list[Any] = []
+
+        def scheduled(learning_rate: float) -> Any:
+            rate = schedule(learning_rate)
+            if isinstance(rate, LRScheduler):
+                self.schedules.append(rate)
+            return rate
+
+        self.optimizer = build(parameters, scheduled)
+        self.parameters: list[Any] = [
+            parameter
+            for group in parameters
+            for parameter in (group["params"] if isinstance(group, dict) else [group])
+        ]
+
+    def state_dict(self, paths: dict[str, str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Tensors as {'path::accumulator': tensor}, and the schedules' states. `paths` maps names to paths.
+
+        Paddle keys its state by automatic names that differ from one model to the next in a process.
+        """
+        tensors = {}
+        for accumulator, by_parameter in self.optimizer._accumulators.items():
+            for name, tensor in by_parameter.items():
+                tensors[f"{paths[name]}::{accumulator}"] = tensor
+        for name, tensor in getattr(self.optimizer, "_master_weights", {}).items():
+            tensors[f"{paths[name]}::master_weight"] = tensor
+        return tensors, [_plain(schedule.state_dict()) for schedule in self.schedules]
+
+    def load_state_dict(self, tensors: dict[str, Any], schedules: list[dict[str, Any]], paths: dict[str, str]) -> None:
+        """Restore what `state_dict` gave, into an optimizer that has not made a step yet.
+
+        Raises:
+            RunFailed: the state is not one of this optimizer.
+        """
+        import paddle
+
+        if tensors:
+            # Paddle creates accumulators at the first step; they must be there to be filled.
+            self.optimizer._create_accumulators(
+                paddle.static.default_main_program().global_block(),
+                [parameter for parameter in self.parameters if not parameter.stop_gradient],
+            )
+        missing = dict(tensors)
+        for accumulator, by_parameter in self.optimizer._accumulators.items():
+            for name, tensor in by_parameter.items():
+                saved = missing.pop(f"{paths[name]}::{accumulator}", None)
+                if saved is not None:
+                    tensor.set_value(saved)
+        masters = getattr(self.optimizer, "_master_weights", {})
+        for key in list(missing):
+            path, _, accumulator = key.partition("::")
+            name = next((name for name, known in paths.items() if known == path), None)
+            if accumulator == "master_weight" and name is not None:
+                masters[name] = missing.pop(key)
+        if missing or len(schedules) != len(self.schedules):
+            raise RunFailed(f"the checkpoint's optimizer state does not fit this optimizer: {', '.join(missing)[:200]}")
+        for schedule, state in zip(self.schedules, schedules):
+            schedule.set_state_dict(state)
+
+
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    """A schedule's state in types that JSON has."""
+    return {key: value.item() if hasattr(value, "item") else value for key, value in state.items()}

@@ -1,0 +1,72 @@
+"""`oarlock check`: everything that can be known before training, in seconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import islice
+
+from oarlock import config
+from oarlock.errors import Exit, UserError
+from oarlock.experiment import build_run, complete_run
+from oarlock.optimization import trainable
+from oarlock.plugins import Host
+from oarlock.run import Run
+from oarlock.sweep import grid
+
+
+def preflight(host: Host, overrides: Sequence[str], config_dir: str | None, multirun: bool) -> int:
+    """Compose, build and run one batch, for one run or for every point of a grid; nothing is written.
+
+    Raises:
+        UserError: the single run is not valid. For a grid, all points that are not are listed.
+    """
+    if not multirun:
+        run = checked(host, overrides, config_dir)
+        print(describe(run))
+        return Exit.DONE
+    points = grid(overrides)
+    failures = []
+    for point in points:
+        try:
+            checked(host, point, config_dir)
+        except UserError as error:
+            failures.append(f"{' '.join(point)}\n  {error}")
+    for failure in failures:
+        print(failure)
+    print(f"{len(points) - len(failures)} of {len(points)} points are valid")
+    return Exit.BAD_INPUT if failures else Exit.DONE
+
+
+def checked(host: Host, overrides: Sequence[str], config_dir: str | None) -> Run:
+    """A built run that has made one step.
+
+    Raises:
+        UserError: something does not fit.
+    """
+    run = build_run(host, config.compose(host, overrides, config_dir).config)
+    complete_run(run)
+    run.model.train()
+    run.hook.on_run_start(run=run)
+    batches = next(islice(run.feeder.epoch(0, 0), 1), None)
+    if batches is None:
+        raise UserError("data: there is no training batch.")
+    loss = float(run.training_step(batches).item())
+    if not math.isfinite(loss):
+        raise UserError(f"the first loss is {loss}: check the data and optimizer.learning_rate.")
+    run.metrics = {"train/loss": loss}
+    return run
+
+
+def describe(run: Run) -> str:
+    """What was built, and which parameters decay by whom."""
+    lines = [f"{path}: {chosen}" for path, chosen in run.components_chosen.items()]
+    parameters = trainable(run.model)
+    lines.append(f"device: {run.device}, engine: {run.engine}, monitor: {run.monitor} ({run.direction})")
+    lines.append(f"steps: {run.total_steps} ({run.feeder.steps_per_epoch} an epoch)")
+    lines.append(f"parameters: {sum(int(parameter.size) for parameter in parameters.values())}")
+    for path, parameter in parameters.items():
+        decay = f"decays by {run.claims[path]}" if path in run.claims else "does not decay"
+        lines.append(f"  {path} {list(parameter.shape)}: {decay}")
+    lines.append(f"one step was made: loss {run.metrics['train/loss']:.4f}")
+    return "\n".join(lines)

@@ -1,0 +1,179 @@
+"""The folder of a run: who made it, with what, and every evaluation. It appears whole, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from oarlock.errors import OarlockError, UserError
+
+CONFIG, RUN, METRICS, LOG = "config.yaml", "run.json", "metrics.jsonl", "train.log"
+
+
+class RunFolder:
+    """An existing run folder, with its record read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._metrics: TextIO | None = None
+        try:
+            self.record: dict[str, Any] = json.loads((path / RUN).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UserError(f"{path}: not a run's folder (it has no {RUN}).{_near(path)}") from error
+        except (ValueError, OSError) as error:
+            raise UserError(f"{path / RUN} cannot be read: {error}") from error
+
+    @classmethod
+    def create(cls, path: Path, config: str, record: dict[str, Any], *, number: bool) -> RunFolder:
+        """Make the folder with its record inside, in one rename, so that two runs can never share it.
+
+        Args:
+            path: where it should be.
+            config: the text of config.yaml.
+            record: the content of run.json.
+            number: choose `path-2`, `path-3`, … where `path` is taken; otherwise that is an error.
+
+        Raises:
+            UserError: the path is taken or cannot be written.
+        """
+        path = path.absolute()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scratch = path.parent / f".{path.name}.{os.getpid()}"
+            scratch.mkdir()
+            write_text(scratch / CONFIG, config)
+            write_text(scratch / RUN, json.dumps(record, indent=2) + "\n")
+            (scratch / METRICS).touch()
+        except OSError as error:
+            raise UserError(f"{path}: the run's folder cannot be made: {error.strerror}.") from error
+        for attempt in range(1, 10_000):
+            target = path if attempt == 1 else path.with_name(f"{path.name}-{attempt}")
+            try:
+                # Renaming onto a folder that is not empty fails: this is the lock between two runs.
+                scratch.rename(target)
+            except OSError as error:
+                if number:
+                    continue
+                shutil.rmtree(scratch, ignore_errors=True)
+                raise UserError(
+                    f"{path} exists already.\nContinue it with 'oarlock resume {shown(path)}', or choose another "
+                    "hydra.run.dir."
+                ) from error
+            sync_folder(target.parent)
+            return cls(target)
+        raise UserError(f"{path}: ten thousand runs have this name; choose another hydra.run.dir.")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run against a second process.
+
+        Raises:
+            UserError: another process holds it.
+        """
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UserError(f"{shown(self.path)}: another process is working on this run.") from error
+            try:
+                yield
+            finally:
+                if self._metrics is not None:
+                    self._metrics.close()
+                    self._metrics = None
+
+    def update(self, **values: Any) -> None:
+        """Change the record on the disk, atomically."""
+        self.record.update(values)
+        scratch = self.path / f".{RUN}.{os.getpid()}"
+        write_text(scratch, json.dumps(finite(self.record), indent=2) + "\n")
+        scratch.replace(self.path / RUN)
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """Add a line to metrics.jsonl."""
+        if self._metrics is None:
+            self._metrics = (self.path / METRICS).open("a", encoding="utf-8")
+        self._metrics.write(json.dumps(finite(row)) + "\n")
+        self._metrics.flush()
+
+    def sync_metrics(self) -> None:
+        """Bring the written lines to the disk; a checkpoint that counts them comes after."""
+        if self._metrics is not None:
+            os.fsync(self._metrics.fileno())
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The evaluations so far; a torn last line is left out."""
+        rows = []
+        for line in (self.path / METRICS).read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+        return rows
+
+    def truncate_metrics(self, rows: int) -> list[dict[str, Any]]:
+        """Keep the first `rows` lines, and return them.
+
+        Raises:
+            OarlockError: there are fewer.
+        """
+        kept = self.read_metrics()[:rows]
+        if len(kept) < rows:
+            raise OarlockError(f"{self.path / METRICS}: {rows} lines are recorded, {len(kept)} are there")
+        scratch = self.path / f".{METRICS}.{os.getpid()}"
+        write_text(scratch, "".join(json.dumps(row) + "\n" for row in kept))
+        scratch.replace(self.path / METRICS)
+        return kept
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file and bring it to the disk."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file and bring it to the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Bring a folder's entries (a rename) to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def finite(value: Any) -> Any:
+    """The value with infinities and NaN as None, so that any JSON reader takes it."""
+    if isinstance(value, dict):
+        return {key: finite(child) for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(child) for child in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def shown(path: Path) -> str:
+    """The path as a user would type it from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+
+def _near(path: Path) -> str:
+    """The newest run below a folder that is not one itself."""
+    runs = sorted(path.glob("**/" + RUN), key=lambda file: file.stat().st_mtime) if path.is_dir() else []
+    return f" The newest run in it is {shown(runs[-1].parent)}." if runs else ""

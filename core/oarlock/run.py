@@ -1,0 +1,260 @@
+"""A run: what is built for one training, where it stands, and what can be saved and restored of it."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pluggy
+
+from oarlock import checkpoint
+from oarlock.errors import RunFailed, UserError
+from oarlock.evaluation import resolve_monitor
+
+if TYPE_CHECKING:
+    import paddle
+
+    from oarlock.data import Batch, Data, Feeder
+    from oarlock.device import PrecisionPolicy
+    from oarlock.evaluation import Metric
+    from oarlock.optimization import BuiltOptimizer
+    from oarlock.record import RunFolder
+    from oarlock.schema import RootConfig
+    from oarlock.step import Step
+
+
+class Run:
+    """What a callback may read, and the few things that it may ask for.
+
+    Attributes:
+        config: seed, device and trainer, typed.
+        values: the whole resolved configuration, as plain containers.
+        components: the components by config path (`optimizer`, `callback.early_stopping`).
+        components_chosen: which ones they are, as `group/name`, by config path.
+        model, data, optimizer: what the components built; `optimizer` is the first of `optimizers`.
+        epoch, step, position: epochs begun before this one, optimizer steps made, steps made in this epoch.
+        metrics: the last value of every metric, `valid/accuracy` and so on.
+        history: one dict per evaluation, as in metrics.jsonl.
+        monitor, direction: the metric that decides which weights are best, and 'max' or 'min'.
+        best: `{"step", "epoch", "monitor", "value"}` of the best evaluation so far, or None.
+        folder: the run's folder, or None before it is made.
+        status: running, completed, early_stopped, pruned, interrupted or failed.
+        hook: the run's own hook relay; a new group's hooks are called through it.
+    """
+
+    model: paddle.nn.Layer
+    data: Data
+    task: Any
+    feeder: Feeder
+    training_step: Step
+    engine: str
+    total_steps: int | None
+    measures: dict[str, Metric]
+    monitor: str
+    direction: str
+    precision: PrecisionPolicy
+    scaler: Any
+    forward: Callable[[paddle.nn.Layer, Batch], Any]
+    compute_loss: Callable[[Any, Batch], paddle.Tensor]
+    grad_clips: list[Callable[[list[Any]], list[Any]]]
+
+    def __init__(
+        self,
+        config: RootConfig,
+        values: dict[str, Any],
+        components: dict[str, Any],
+        chosen: dict[str, str],
+        manager: pluggy.PluginManager,
+        device: str,
+    ) -> None:
+        self.config, self.values, self.components, self.components_chosen = config, values, components, chosen
+        self.manager, self.hook, self.device = manager, manager.hook, device
+        self.task = components["task"]
+        self.optimizers: list[BuiltOptimizer] = []
+        self.claims: dict[str, str] = {}
+        self.epoch = self.step = self.position = 0
+        self.metrics: dict[str, float] = {}
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] | None = None
+        self.best_weights: dict[str, Any] = {}
+        self.evaluated_step = -1
+        self.stop_reason = ""
+        self.status = "running"
+        self.record: RunFolder | None = None
+        self.checkpoint_requested = False
+        self.loss_sum, self.loss_count = 0.0, 0
+
+    @property
+    def splits(self) -> list[str]:
+        """Which of train, valid and test the data has."""
+        return [split for split in ("train", "valid", "test") if getattr(self.data, split) is not None]
+
+    @property
+    def folder(self) -> Path | None:
+        return self.record.path if self.record is not None else None
+
+    @property
+    def optimizer(self) -> paddle.optimizer.Optimizer:
+        return self.optimizers[0].optimizer
+
+    def stop(self, reason: str, status: str = "early_stopped") -> None:
+        """End the training after this step or evaluation, as `early_stopped` or `pruned`."""
+        self.stop_reason, self.status = reason, status
+
+    def request_checkpoint(self) -> None:
+        """Have a checkpoint saved after all callbacks of this moment."""
+        self.checkpoint_requested = True
+
+    def build_optimizer(self, parameters: Sequence[Any], component: Any) -> paddle.optimizer.Optimizer:
+        """Make one more optimizer, from an optimizer component; it is checkpointed like the first.
+
+        Args:
+            parameters: the parameters that it moves, or parameter groups.
+            component: an instance with `build_optimizer`, from a field of the task or from `components`.
+        """
+        from oarlock.optimization import BuiltOptimizer
+
+        def build(parameters: Sequence[Any], schedule: Callable[[float], Any]) -> Any:
+            return call(component.build_optimizer, parameters=parameters, schedule=schedule)
+
+        built = BuiltOptimizer(parameters, build, self.schedule)
+        self.optimizers.append(built)
+        return built.optimizer
+
+    def schedule(self, learning_rate: float) -> Any:
+        """The learning rate over this run, from the schedule component."""
+        return self.hook.build_schedule(learning_rate=learning_rate, total_steps=self.total_steps)
+
+    def flat(self, hook: str, *arguments: str) -> tuple[Callable[..., Any], ...]:
+        """The implementations of a per-step hook in calling order, each taking exactly `arguments`.
+
+        Raises:
+            UserError: one of them is a wrapper, which makes no sense on every step.
+        """
+        functions = []
+        for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
+            if implementation.hookwrapper or implementation.wrapper:
+                raise UserError(f"{implementation.plugin_name}: {hook} is called on each step and cannot be a wrapper.")
+            functions.append(adapt(implementation.function, implementation.argnames, arguments))
+        return tuple(functions)
+
+    def resolve_monitor(self, name: str) -> tuple[str, str]:
+        """A metric of this run's evaluations and its direction, `("valid/loss", "min")`.
+
+        Raises:
+            UserError: the run measures no such metric; it names the nearest.
+        """
+        return resolve_monitor(name, self.measures, self.splits)
+
+    def learning_rate(self) -> float:
+        """The present learning rate of the first optimizer."""
+        return float(self.optimizer.get_lr()) if self.optimizers else 0.0
+
+    # --- saving and restoring
+
+    def checkpoint_files(self) -> dict[str, bytes]:
+        """Everything that a resumed run needs, as the files of a checkpoint.
+
+        Raises:
+            RunFailed: a component's state cannot be stored.
+        """
+        assert self.record is not None
+        paths = {parameter.name: path for path, parameter in self.model.named_parameters()}
+        components: dict[str, Any] = {}
+        tensors: dict[str, Any] = {}
+        for path, component in self.components.items():
+            if hasattr(component, "state_dict"):
+                components[path] = checkpoint.split_state(component.state_dict(), path, tensors)
+        optimizer_tensors: dict[str, Any] = {}
+        schedules = []
+        for number, built in enumerate(self.optimizers):
+            found, states = built.state_dict(paths)
+            optimizer_tensors.update({f"{number}/{key}": tensor for key, tensor in found.items()})
+            schedules.append(states)
+        scaler = self.scaler.state_dict() if self.scaler is not None else {}
+        kind, key, position, has_gauss, gauss = np.random.get_state()
+        state = {
+            "step": self.step,
+            "epoch": self.epoch,
+            "position": self.position,
+            "total_steps": self.total_steps,
+            "loss_sum": self.loss_sum,
+            "loss_count": self.loss_count,
+            "metrics": self.metrics,
+            "rows": len(self.history),
+            "best": self.best,
+            "evaluated_step": self.evaluated_step,
+            "stop_reason": self.stop_reason,
+            "status": self.status,
+            "schedules": schedules,
+            "components": components,
+            "scaler": checkpoint.split_state(scaler, "scaler", tensors),
+            "feeder": checkpoint.split_state(self.feeder.state_dict(), "feeder", tensors),
+            "numpy_random": [kind, [int(word) for word in key], int(position), int(has_gauss), float(gauss)],
+            "python_random": random.getstate(),
+        }
+        files = {
+            checkpoint.MODEL: checkpoint.pack_tensors(self.model.state_dict()),
+            checkpoint.OPTIMIZER: checkpoint.pack_tensors(optimizer_tensors),
+            checkpoint.COMPONENTS: checkpoint.pack_tensors(tensors),
+            checkpoint.STATE: json.dumps(state).encode(),
+        }
+        if self.best_weights:
+            files[checkpoint.BEST] = checkpoint.pack_tensors(self.best_weights)
+        return files
+
+    def restore(self, files: dict[str, bytes], where: str) -> None:
+        """Bring a freshly built run to the state of a checkpoint.
+
+        Raises:
+            RunFailed: the checkpoint is one of another model, optimizer or set of components.
+        """
+        import paddle
+
+        state = json.loads(files[checkpoint.STATE])
+        checkpoint.load_weights(self.model, checkpoint.unpack_arrays(files[checkpoint.MODEL]), where)
+        paths = {parameter.name: path for path, parameter in self.model.named_parameters()}
+        arrays = checkpoint.unpack_arrays(files[checkpoint.OPTIMIZER])
+        if len(state["schedules"]) != len(self.optimizers):
+            raise RunFailed(f"{where} has {len(state['schedules'])} optimizers, the run has {len(self.optimizers)}")
+        for number, built in enumerate(self.optimizers):
+            mine = {key.partition("/")[2]: paddle.to_tensor(array) for key, array in arrays.items()
+                    if key.startswith(f"{number}/")}  # fmt: skip
+            built.load_state_dict(mine, state["schedules"][number], paths)
+        arrays = checkpoint.unpack_arrays(files[checkpoint.COMPONENTS])
+        for path, component_state in state["components"].items():
+            component = self.components.get(path)
+            if component is None or not hasattr(component, "load_state_dict"):
+                raise RunFailed(f"{where} has the state of {path}, which the run cannot take")
+            component.load_state_dict(checkpoint.join_state(component_state, arrays))
+        if self.scaler is not None:
+            self.scaler.load_state_dict(checkpoint.join_state(state["scaler"], arrays))
+        self.feeder.load_state_dict(checkpoint.join_state(state["feeder"], arrays))
+        if checkpoint.BEST in files:
+            best = checkpoint.unpack_arrays(files[checkpoint.BEST])
+            self.best_weights = {name: paddle.to_tensor(array) for name, array in best.items()}
+        for name in ("step", "epoch", "position", "loss_sum", "loss_count", "metrics", "best", "evaluated_step",
+                     "stop_reason", "status"):  # fmt: skip
+            setattr(self, name, state[name])
+        kind, key, position, has_gauss, gauss = state["numpy_random"]
+        np.random.set_state((kind, np.array(key, dtype=np.uint32), position, has_gauss, gauss))
+        version, words, gauss_next = state["python_random"]
+        random.setstate((version, tuple(words), gauss_next))
+
+
+def call(function: Callable[..., Any], **arguments: Any) -> Any:
+    """Call an implementation with those of the arguments that it takes."""
+    taken, _ = pluggy._hooks.varnames(function)
+    return function(*(arguments[name] for name in taken))
+
+
+def adapt(function: Callable[..., Any], takes: Sequence[str], given: Sequence[str]) -> Callable[..., Any]:
+    """The function as one of exactly the `given` positional arguments; itself where that is what it takes."""
+    if tuple(takes) == tuple(given):
+        return function
+    places = [list(given).index(name) for name in takes]
+    return lambda *arguments: function(*(arguments[place] for place in places))

@@ -1,0 +1,121 @@
+"""The part of a configuration that belongs to the core: everything else belongs to components."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Optional
+
+
+class Precision(Enum):
+    """The arithmetic of forward and backward; weights are fp32 in all of them."""
+
+    fp32 = "float32"
+    bf16 = "bfloat16"
+    fp16 = "float16"
+
+
+# OmegaConf reads the annotations, so Optional[X] stays for Python 3.10's sake.
+@dataclass
+class CheckpointConfig:
+    """When a checkpoint is saved; one is always saved at the end and on a signal.
+
+    Args:
+        every_steps: after so many optimizer steps.
+        every_epochs: after so many epochs.
+        every_seconds: at the end of the first step after so many seconds.
+        keep: how many of the newest are kept; at least 2, so that a damaged one has a predecessor.
+    """
+
+    every_steps: Optional[int] = None
+    every_epochs: Optional[int] = None
+    every_seconds: Optional[float] = 60.0
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        _at_least(2, keep=self.keep)
+        _at_least(1, every_steps=self.every_steps, every_epochs=self.every_epochs)
+
+
+@dataclass
+class TrainerConfig:
+    """The training loop.
+
+    Args:
+        epochs: how often the training data is gone through.
+        max_steps: stop after so many optimizer steps, whatever the epochs say.
+        batch_size: rows in a (micro-)batch.
+        drop_last: leave out the last batch of an epoch when it is not full.
+        accumulate_steps: micro-batches whose gradients are averaged into one optimizer step.
+        evaluate_every: how often to evaluate: '1 epoch', '5 epochs', '200 steps'; a bare number means epochs.
+        evaluation_batch_size: rows in a batch of an evaluation.
+        precision: fp32, or bf16 / fp16 mixed precision (on GPU).
+        monitor: the metric that decides which weights are best; the task's primary metric by default.
+        init_from: folder of a run whose best weights to start from.
+        num_workers: loader processes for data that is not in memory.
+        check_finite_every: steps between two checks that loss and weights are finite.
+        checkpoint: when checkpoints are saved.
+    """
+
+    epochs: int = 20
+    max_steps: Optional[int] = None
+    batch_size: int = 32
+    drop_last: bool = True
+    accumulate_steps: int = 1
+    evaluate_every: str = "1 epoch"
+    evaluation_batch_size: int = 1024
+    precision: Precision = Precision.fp32
+    monitor: Optional[str] = None
+    init_from: Optional[str] = None
+    num_workers: int = 0
+    check_finite_every: int = 20
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+
+    def __post_init__(self) -> None:
+        _at_least(
+            1,
+            epochs=self.epochs,
+            max_steps=self.max_steps,
+            batch_size=self.batch_size,
+            accumulate_steps=self.accumulate_steps,
+            evaluation_batch_size=self.evaluation_batch_size,
+            check_finite_every=self.check_finite_every,
+        )
+        _at_least(0, num_workers=self.num_workers)
+        self.evaluation_period()
+
+    def evaluation_period(self) -> tuple[int, str]:
+        """`evaluate_every` as a number and its unit, 'epoch' or 'step'."""
+        match = re.fullmatch(r"(\d+) ?(epoch|step)?s?", self.evaluate_every.strip())
+        if not match or int(match[1]) < 1:
+            raise ValueError(f"evaluate_every='{self.evaluate_every}': expected '1 epoch', '5 epochs' or '200 steps'")
+        return int(match[1]), match[2] or "epoch"
+
+
+@dataclass
+class RootConfig:
+    """What is not in a group.
+
+    Args:
+        seed: the seed of weights, batch order and dropout.
+        device: auto, cpu, gpu or gpu:N.
+        deterministic: use deterministic kernels on GPU (CPU runs are deterministic as they are).
+        trainer: the training loop.
+    """
+
+    seed: int = 0
+    device: str = "auto"
+    deterministic: bool = False
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+    def __post_init__(self) -> None:
+        _at_least(0, seed=self.seed)
+        if not re.fullmatch(r"auto|cpu|gpu(:\d+)?", self.device):
+            raise ValueError(f"device='{self.device}': expected auto, cpu, gpu or gpu:N")
+
+
+def _at_least(least: int, **values: Optional[float]) -> None:
+    for name, value in values.items():
+        if value is not None and value < least:
+            raise ValueError(f"{name}={value}: expected at least {least}")

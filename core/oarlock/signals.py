@@ -1,0 +1,36 @@
+"""Signals only set a flag; the loop looks at it where its state can be saved."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+from oarlock.errors import Exit
+
+WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class Signals:
+    """While open, SIGTERM, SIGINT and SIGUSR1 are noted in `received`; a second SIGINT ends the process at once."""
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Signals:
+        # Python delivers signals to the main thread only; elsewhere there is nothing to watch.
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in WATCHED}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.received is not None:
+            os._exit(Exit.INTERRUPTED)
+        self.received = signal.Signals(number)

@@ -1,0 +1,90 @@
+"""The plain eager training step: forward, loss, backward, clip, update. A compiled one is a plugin's business."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from oarlock.data import Batch
+from oarlock.errors import UserError
+
+if TYPE_CHECKING:
+    import paddle
+
+    from oarlock.run import Run
+
+# The micro-batches of one optimizer step -> a scalar loss on the device, which nobody has to read.
+Step = Callable[[Sequence[Batch]], "paddle.Tensor"]
+
+
+def build_eager_step(run: Run) -> Step:
+    """The ordinary step of a run, gradients averaged over all rows of its micro-batches."""
+    import paddle
+
+    model, optimizer = run.model, run.optimizer
+    forward, compute_loss = run.forward, run.compute_loss
+    penalties, after_backward = run.flat("compute_penalty", "model"), run.flat("after_backward", "run")
+    clips = run.grad_clips
+    parameters = run.optimizers[0].parameters
+    precision, scaler = run.precision, run.scaler
+
+    def loss_of(batch: Batch) -> paddle.Tensor:
+        loss = compute_loss(forward(model, batch), batch)
+        for penalty in penalties:
+            loss = loss + penalty(model)
+        return loss
+
+    def step(batches: Sequence[Batch]) -> paddle.Tensor:
+        total = None
+        rows = sum(batch.size for batch in batches) if len(batches) > 1 else 0
+        for batch in batches:
+            if precision.enabled:
+                with paddle.amp.auto_cast(dtype=precision.dtype):
+                    loss = loss_of(batch)
+            else:
+                loss = loss_of(batch)
+            if rows:
+                loss = loss * (batch.size / rows)
+            (scaler.scale(loss) if scaler is not None else loss).backward()
+            loss = loss.detach()
+            total = loss if total is None else total + loss
+        for hook in after_backward:
+            hook(run)
+        if clips:
+            if scaler is not None:
+                scaler.unscale_(optimizer)
+            clip_gradients(parameters, clips)
+        if scaler is not None:
+            scaler.step(optimizer)
+            scaler.update()
+        else:
+            optimizer.step()
+        optimizer.clear_grad(set_to_zero=False)
+        assert total is not None
+        return total
+
+    return step
+
+
+def clip_gradients(parameters: Sequence[Any], clips: Sequence[Callable[[list[Any]], list[Any]]]) -> None:
+    """Apply the clips in order, once over all parameters that have a gradient."""
+    pairs = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
+    for clip in clips:
+        pairs = clip(pairs)
+    for parameter, gradient in pairs:
+        parameter.grad = gradient
+
+
+def build_custom_step(run: Run, training_step: Callable[[Batch], paddle.Tensor]) -> Step:
+    """A task's own training step in the place of the ordinary one.
+
+    Raises:
+        UserError: accumulation or mixed precision are asked for, which such a step does itself.
+    """
+    trainer = run.config.trainer
+    if trainer.accumulate_steps > 1 or run.precision.enabled:
+        raise UserError(
+            f"task={run.components_chosen['task'].partition('/')[2]} brings its own training step; it works with "
+            "trainer.accumulate_steps=1 and trainer.precision=fp32."
+        )
+    return lambda batches: training_step(batches[0])

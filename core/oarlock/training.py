@@ -1,0 +1,235 @@
+"""The training loop, and what the core keeps watch over: finite numbers, the best weights, the record."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from typing import Any
+
+from oarlock import checkpoint
+from oarlock.errors import NonFiniteError, OarlockError, RunFailed
+from oarlock.evaluation import evaluate
+from oarlock.run import Run
+from oarlock.signals import Signals
+
+log = logging.getLogger("oarlock")
+
+
+class Interrupted(OarlockError):
+    """The run was stopped by a signal, after a checkpoint."""
+
+
+def train(run: Run, signals: Signals) -> None:
+    """Train from where the run stands to its end.
+
+    Raises:
+        Interrupted: a signal came; the state is saved.
+        NonFiniteError: loss or weights became infinite or NaN; the last finite weights are back in the model.
+    """
+    import paddle
+
+    trainer = run.config.trainer
+    period, unit = trainer.evaluation_period()
+    step_function, seed = run.training_step, run.config.seed
+    schedules = [schedule for built in run.optimizers for schedule in built.schedules]
+    on_step_end = run.flat("on_step_end", "run")
+    watch, clock = FiniteWatch(run), CheckpointClock(run)
+
+    run.hook.on_run_start(run=run)
+    run.model.train()
+    while not _finished(run):
+        if run.position == 0:
+            run.hook.on_epoch_start(run=run)
+        epoch_complete = True
+        for batches in run.feeder.epoch(run.epoch, run.position):
+            # The generator's state is a function of (seed, step), so that no resume can lose it.
+            paddle.seed(mix(seed, run.step))
+            loss = step_function(batches)
+            run.step += 1
+            run.position += 1
+            watch.add(loss)
+            for schedule in schedules:
+                schedule.step()
+            for hook in on_step_end:
+                hook(run)
+            if unit == "step" and run.step % period == 0:
+                _evaluate(run, watch)
+            if signals.received or clock.due():
+                watch.check()
+                clock.save()
+                if signals.received:
+                    raise Interrupted(signals.received.name)
+            if _finished(run):
+                epoch_complete = run.position == run.feeder.steps_per_epoch
+                break
+        if epoch_complete:
+            if unit == "epoch" and (run.epoch + 1) % period == 0:
+                _evaluate(run, watch)
+            run.hook.on_epoch_end(run=run)
+            run.epoch += 1
+            run.position = 0
+            if clock.due(epoch_ended=True):
+                watch.check()
+                clock.save()
+    if run.evaluated_step != run.step:
+        _evaluate(run, watch)
+    watch.check()
+    clock.save()
+
+
+def finish(run: Run) -> None:
+    """Restore the best weights and evaluate the test split, once."""
+    if run.best_weights:
+        own = run.model.state_dict()
+        for name, weights in run.best_weights.items():
+            own[name].set_value(weights)
+    run.model.eval()
+    if run.data.test is not None:
+        run.metrics.update({f"test/{name}": value for name, value in evaluate(run, run.data.test).items()})
+    if run.status == "running":
+        run.status = "completed"
+
+
+def _finished(run: Run) -> bool:
+    trainer = run.config.trainer
+    if run.stop_reason or (trainer.max_steps is not None and run.step >= trainer.max_steps):
+        return True
+    return run.epoch >= trainer.epochs
+
+
+def _evaluate(run: Run, watch: FiniteWatch) -> None:
+    """One evaluation: metrics, best weights, a line in the record, and only then the callbacks."""
+    import paddle
+
+    watch.check()
+    run.evaluated_step = run.step
+    run.hook.on_evaluation_start(run=run)
+    metrics = {"train/loss": run.loss_sum / run.loss_count} if run.loss_count else {}
+    run.loss_sum, run.loss_count = 0.0, 0
+    paddle.seed(mix(run.config.seed, -run.step - 1))
+    if run.data.valid is not None:
+        metrics |= {f"valid/{name}": value for name, value in evaluate(run, run.data.valid).items()}
+    run.metrics = metrics
+    value = metrics.get(run.monitor, math.nan)
+    if improves(value, run.best["value"] if run.best else None, run.direction):
+        run.best = {"step": run.step, "epoch": run.epoch + 1, "monitor": run.monitor, "value": value}
+        run.best_weights = {name: tensor.clone().detach() for name, tensor in run.model.state_dict().items()}
+    row: dict[str, Any] = {"epoch": run.epoch + 1, "step": run.step, "time": round(time.time(), 3)}
+    row |= {"learning_rate": run.learning_rate(), **metrics}
+    run.history.append(row)
+    if run.record is not None:
+        run.record.append_metrics(row)
+    log.info("epoch %d step %d %s", run.epoch + 1, run.step, " ".join(f"{key}={metrics[key]:.6g}" for key in metrics))
+    run.hook.on_evaluation_end(run=run, metrics=dict(metrics))
+
+
+def improves(value: float, best: float | None, direction: str) -> bool:
+    """Whether a value is better than the best so far; NaN never is."""
+    if math.isnan(value):
+        return False
+    return best is None or (value > best if direction == "max" else value < best)
+
+
+def mix(seed: int, number: int) -> int:
+    """A seed for one step, well apart from its neighbours' (the finaliser of SplitMix64, Steele et al. 2014)."""
+    word = (seed * 0x9E3779B97F4A7C15 + number * 0xD1B54A32D192ED03 + 0x632BE59BD9B4E019) & (2**64 - 1)
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+    return (word ^ (word >> 31)) & (2**63 - 1)
+
+
+class FiniteWatch:
+    """Reads the losses and looks at the weights once in a while; a device is not waited for in between."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._every = run.config.trainer.check_finite_every
+        self._losses: list[Any] = []
+        self._overflows = 0
+        self._snapshot: dict[str, Any] = {}
+        self._remember()
+
+    def add(self, loss: Any) -> None:
+        """Take in the loss of the step that was just made."""
+        self._losses.append(loss)
+        if len(self._losses) >= self._every:
+            self.check()
+
+    def check(self) -> None:
+        """Look now.
+
+        Raises:
+            NonFiniteError: it says at which step, and the weights are those of the last good check.
+        """
+        import paddle
+
+        if not self._losses:
+            return
+        run = self._run
+        first = run.step - len(self._losses) + 1
+        losses = paddle.stack([loss.detach().reshape([]) for loss in self._losses]).astype("float64").numpy().tolist()
+        self._losses.clear()
+        for step, loss in enumerate(losses, first):
+            if math.isfinite(loss):
+                run.loss_sum += loss
+                run.loss_count += 1
+                self._overflows = 0
+            else:
+                # A scaler skips the update of an overflow, so a few of them are its normal work.
+                self._overflows += 1
+                if run.scaler is None or self._overflows >= self._every:
+                    self._fail(f"the loss of step {step} is {loss}")
+        floating = [tensor for tensor in run.model.state_dict().values() if tensor.is_floating_point()]
+        if not bool(paddle.stack([paddle.isfinite(tensor).all() for tensor in floating]).all().item()):
+            names = [name for name, tensor in run.model.state_dict().items()
+                     if tensor.is_floating_point() and not bool(paddle.isfinite(tensor).all().item())]  # fmt: skip
+            self._fail(f"the weights {', '.join(names[:3])} are not finite after steps {first} to {run.step}")
+        self._remember()
+
+    def _remember(self) -> None:
+        self._snapshot = {name: tensor.detach().clone() for name, tensor in self._run.model.state_dict().items()}
+
+    def _fail(self, what: str) -> None:
+        for name, tensor in self._run.model.state_dict().items():
+            tensor.set_value(self._snapshot[name])
+        raise NonFiniteError(f"{what}; the last finite weights are restored")
+
+
+class CheckpointClock:
+    """Decides when to save, and saves after all callbacks of a moment."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._config = run.config.trainer.checkpoint
+        self._saved_at = time.monotonic()
+
+    def due(self, epoch_ended: bool = False) -> bool:
+        run, config = self._run, self._config
+        if run.record is None:
+            return False
+        if run.checkpoint_requested:
+            return True
+        if config.every_seconds is not None and time.monotonic() - self._saved_at >= config.every_seconds:
+            return True
+        if epoch_ended:
+            return config.every_epochs is not None and run.epoch % config.every_epochs == 0
+        return config.every_steps is not None and run.step % config.every_steps == 0
+
+    def save(self) -> None:
+        """Save a checkpoint.
+
+        Raises:
+            RunFailed: it cannot be written; the earlier ones are untouched.
+        """
+        run = self._run
+        if run.record is None:
+            return
+        run.checkpoint_requested = False
+        try:
+            run.record.sync_metrics()
+            path = checkpoint.write(run.record.path / "checkpoints", run.step, run.checkpoint_files(), self._config.keep)
+        except OSError as error:
+            raise RunFailed(f"the checkpoint of step {run.step} cannot be written: {error.strerror}") from error
+        self._saved_at = time.monotonic()
+        run.hook.on_checkpoint(run=run, path=path)

@@ -1,0 +1,59 @@
+"""Exponential moving average of the weights."""
+
+from __future__ import annotations
+
+from oarlock import component, hookimpl
+
+
+@component
+class Ema:
+    """Evaluate, and keep as best, an exponential moving average of the weights (Polyak & Juditsky 1992).
+
+    s <- d s + (1 - d) w after each step; BatchNorm's statistics are taken as they are.
+
+    Args:
+        decay: the share d of the average that a step keeps.
+    """
+
+    decay: float = 0.999
+
+    def __post_init__(self):
+        if not 0 < self.decay < 1:
+            raise ValueError(f"decay={self.decay}: expected 0 < decay < 1")
+        self._average = {}
+        self._trained = {}
+
+    @hookimpl
+    def on_run_start(self, run):
+        import paddle
+
+        self._weights = {path: p for path, p in run.model.named_parameters() if not p.stop_gradient}
+        with paddle.no_grad():
+            for path, weight in self._weights.items():
+                self._average.setdefault(path, weight.clone())
+
+    @hookimpl
+    def on_step_end(self, run):
+        import paddle
+
+        with paddle.no_grad():
+            for path, weight in self._weights.items():
+                self._average[path].scale_(self.decay).add_(weight * (1 - self.decay))
+
+    @hookimpl(tryfirst=True)
+    def on_evaluation_start(self, run):
+        self._trained = {path: weight.clone() for path, weight in self._weights.items()}
+        for path, weight in self._weights.items():
+            weight.set_value(self._average[path])
+
+    @hookimpl(tryfirst=True)
+    def on_evaluation_end(self, run):
+        for path, weight in self._weights.items():
+            weight.set_value(self._trained[path])
+        self._trained = {}
+
+    def state_dict(self):
+        return dict(self._average)
+
+    def load_state_dict(self, state):
+        self._average = dict(state)

@@ -1,0 +1,70 @@
+"""What a person watches while a run trains."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from oarlock import component, hookimpl
+
+
+@component
+class Progress:
+    """One line per evaluation: epoch, time, loss, metrics; on a terminal with a bar for the steps of the epoch.
+
+    Args:
+        bar: show the bar where the output is a terminal.
+        refresh_seconds: seconds between two updates of the bar.
+    """
+
+    bar: bool = True
+    refresh_seconds: float = 0.1
+
+    def __post_init__(self):
+        self._bar = None
+        self._task = None
+        self._next = 0.0
+
+    @hookimpl
+    def on_run_start(self, run):
+        self._started = time.monotonic()
+        if self.bar and sys.stdout.isatty():
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                transient=True,
+            )  # fmt: skip
+            self._bar.start()
+            self._task = self._bar.add_task("", total=run.feeder.steps_per_epoch, epoch=run.epoch + 1)
+
+    @hookimpl
+    def on_step_end(self, run):
+        if self._bar is not None:
+            now = time.monotonic()
+            if now >= self._next:
+                self._next = now + self.refresh_seconds
+                self._bar.update(self._task, completed=run.position, epoch=run.epoch + 1)
+
+    @hookimpl
+    def on_evaluation_end(self, run, metrics):
+        shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in metrics)
+        seconds = time.monotonic() - self._started
+        line = f"epoch {run.epoch + 1:>3}  {seconds:7.1f}s  {shown}"
+        if self._bar is not None:
+            self._bar.console.print(line, highlight=False)
+        else:
+            print(line, flush=True)
+
+    @hookimpl
+    def on_run_end(self, run):
+        self._close()
+
+    @hookimpl
+    def on_failure(self, run):
+        self._close()
+
+    def _close(self):
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

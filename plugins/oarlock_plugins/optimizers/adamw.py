@@ -1,0 +1,41 @@
+"""Adam with decoupled weight decay."""
+
+from __future__ import annotations
+
+from oarlock import component, decays, hookimpl
+
+
+@component
+class AdamW:
+    """AdamW (Loshchilov & Hutter 2019): Adam, and w <- w - lr c w apart from the gradient.
+
+    Biases and the scales of norms do not decay.
+
+    Args:
+        learning_rate: step size.
+        beta1: decay of the first moment.
+        beta2: decay of the second moment.
+        epsilon: added to the root of the second moment.
+        weight_decay: the coefficient c.
+    """
+
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.01
+
+    @hookimpl
+    def prepare_parameters(self, model):
+        return [parameter for parameter in model.parameters() if decays(parameter)] if self.weight_decay else []
+
+    @hookimpl
+    def build_optimizer(self, parameters, schedule):
+        from paddle.optimizer import AdamW as PaddleAdamW
+
+        flat = [p for group in parameters for p in (group["params"] if isinstance(group, dict) else [group])]
+        decaying = {parameter.name for parameter in flat if decays(parameter)}
+        return PaddleAdamW(
+            schedule(self.learning_rate), self.beta1, self.beta2, self.epsilon, parameters=parameters,
+            weight_decay=self.weight_decay, apply_decay_param_fun=decaying.__contains__,
+        )  # fmt: skip

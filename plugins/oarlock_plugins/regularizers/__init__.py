@@ -1,0 +1,12 @@
+"""Built-in regularizers: penalties on weights, bounds on gradients."""
+
+from oarlock import hookimpl
+from oarlock_plugins.regularizers.clip_global_norm import ClipGlobalNorm
+from oarlock_plugins.regularizers.weight_penalty import L1, L2
+
+
+@hookimpl
+def register_components(register):
+    register("regularizer/l1", L1)
+    register("regularizer/l2", L2)
+    register("regularizer/clip_global_norm", ClipGlobalNorm)

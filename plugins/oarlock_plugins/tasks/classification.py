@@ -1,0 +1,52 @@
+"""Classification with one class a row."""
+
+from __future__ import annotations
+
+from oarlock import UserError, component, hookimpl
+
+
+class Accuracy:
+    """The share of rows whose largest logit is the target's class."""
+
+    direction = "max"
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self):
+        self._correct, self._rows = None, 0
+
+    def update(self, output, batch):
+        correct = (output.argmax(axis=-1) == batch.targets).sum()
+        self._correct = correct if self._correct is None else self._correct + correct
+        self._rows += batch.size
+
+    def accumulate(self):
+        return int(self._correct.item()) / self._rows
+
+
+@component
+class Classification:
+    """Softmax cross-entropy on logits [rows, classes] and integer targets [rows]; measures accuracy.
+
+    Args:
+        label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2016).
+    """
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self):
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing={self.label_smoothing}: expected 0 <= label_smoothing < 1")
+
+    @hookimpl
+    def compute_loss(self, output, batch):
+        from paddle.nn import functional
+
+        return functional.cross_entropy(output, batch.targets, label_smoothing=self.label_smoothing)
+
+    @hookimpl
+    def build_metrics(self, data):
+        if data.class_names is None:
+            raise UserError("task=classification needs data with class_names. Try task=regression.")
+        return {"accuracy": Accuracy()}
