@@ -159,17 +159,21 @@ def _free_name(root: Path, step: int) -> Path:
 
 def pack_tensors(tensors: dict[str, Any]) -> bytes:
     """Tensors and arrays as safetensors; NumPy has no bfloat16, Paddle gives and takes its bits as uint16."""
-    return safetensors.numpy.save(
+    packed: bytes = safetensors.numpy.save(
         {
-            name: np.ascontiguousarray(tensor if isinstance(tensor, np.ndarray) else tensor.numpy()).reshape(tensor.shape)
+            name: np.ascontiguousarray(tensor if isinstance(tensor, np.ndarray) else tensor.numpy()).reshape(
+                tensor.shape
+            )
             for name, tensor in tensors.items()
         }
     )
+    return packed
 
 
 def unpack_arrays(content: bytes) -> dict[str, np.ndarray[Any, Any]]:
     """safetensors as arrays."""
-    return safetensors.numpy.load(content)
+    arrays: dict[str, np.ndarray[Any, Any]] = safetensors.numpy.load(content)
+    return arrays
 
 
 def load_weights(model: paddle.nn.Layer, arrays: dict[str, np.ndarray[Any, Any]], where: str) -> None:

@@ -125,9 +125,7 @@ def _train(args: argparse.Namespace) -> int:
 
     composed = config.compose(args.host, args.overrides, args.config_dir)
     try:
-        run = commands.train_config(
-            args.host, composed.config, composed.folder, number=not composed.folder_chosen
-        )
+        run = commands.train_config(args.host, composed.config, composed.folder, number=not composed.folder_chosen)
     except Interrupted as stop:
         return _report_interrupted(str(stop))
     _report(run)

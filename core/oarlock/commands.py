@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from oarlock import checkpoint, config
+from oarlock import checkpoint, config, vetting
 from oarlock.device import import_paddle
-from oarlock.errors import RunFailed, UserError, nearest
+from oarlock.errors import RunFailed, UserError, nearest, one_line
 from oarlock.evaluation import evaluate as evaluate_split
 from oarlock.experiment import build_run, complete_run
 from oarlock.plugins import Host, load_host
 from oarlock.record import CONFIG, LOG, RunFolder, shown
 from oarlock.run import Run
+from oarlock.schema import RootConfig
 from oarlock.signals import Signals
 from oarlock.training import Interrupted, finish
 from oarlock.training import train as train_loop
@@ -136,14 +137,14 @@ def execute(run: Run, signals: Signals) -> None:
             _record_end(run, "interrupted", str(stop))
             raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {config.one_line(error)}"
+            reason = f"{type(error).__name__}: {one_line(error)}"
             where = f"epoch {run.epoch + 1}, step {run.step}"
             log.error("failed at %s: %s\n%s", where, reason, traceback.format_exc())
             run.status = "failed"
             with contextlib.suppress(OSError):  # a full disk must not hide the reason itself
                 _record_end(run, "failed", f"{where}: {reason}")
             run.hook.on_failure(run=run, error=error)
-            if isinstance(error, RunFailed):
+            if isinstance(error, (RunFailed, UserError)):
                 raise
             raise RunFailed(f"{reason} (at {where})") from error
 
@@ -188,7 +189,7 @@ def load_recorded(host: Host, record: RunFolder, overrides: Sequence[str] = ()) 
         UserError: a component of the run is not installed, or an override is not valid.
     """
     try:
-        config.vet_yaml(record.path / CONFIG)
+        vetting.vet_yaml(record.path / CONFIG)
         values = OmegaConf.load(record.path / CONFIG)
     except (OSError, ValueError) as error:
         raise UserError(f"{record.path / CONFIG} cannot be read: {error}") from error
@@ -203,7 +204,7 @@ def load_recorded(host: Host, record: RunFolder, overrides: Sequence[str] = ()) 
             typed = OmegaConf.merge(OmegaConf.structured(entry.cls), OmegaConf.select(values, path))
         OmegaConf.update(values, path, typed, merge=False)
     with _changed_since("trainer"):
-        trainer = OmegaConf.merge(OmegaConf.structured(config.RootConfig).trainer, values.trainer)
+        trainer = OmegaConf.merge(OmegaConf.structured(RootConfig).trainer, values.trainer)
     OmegaConf.update(values, "trainer", trainer, merge=False)
     OmegaConf.set_struct(values, True)
     changed = config.apply_overrides(values, overrides, host.registry)
@@ -217,7 +218,7 @@ def _changed_since(path: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise UserError(f"{path}: its options have changed since the run was made: {config.one_line(error)}") from error
+        raise UserError(f"{path}: its options have changed since the run was made: {one_line(error)}") from error
 
 
 def resume(folder: Path, overrides: Sequence[str] = (), say: Any = print) -> Run | None:
@@ -228,7 +229,7 @@ def resume(folder: Path, overrides: Sequence[str] = (), say: Any = print) -> Run
     """
     host = load_host()
     record = RunFolder(folder)
-    for override in config.parse(overrides):
+    for override in vetting.parse(overrides):
         if not any(override.key_or_group == key or override.key_or_group.startswith(key + ".") for key in RESUMABLE):
             raise UserError(
                 f"{override.input_line}: a resumed run is the same run. {nearest(override.key_or_group, RESUMABLE)}\n"
@@ -287,7 +288,7 @@ def evaluate(folder: Path, overrides: Sequence[str] = (), splits: Sequence[str] 
     except RunFailed as error:
         raise UserError(f"{shown(folder)}: {error}.") from error
     run.model.eval()
-    metrics = {}
+    metrics: dict[str, float] = {}
     for split in splits or [split for split in run.splits if split != "train"]:
         if split not in run.splits:
             raise UserError(f"split={split}: the data has no such split. {nearest(split, run.splits)}")

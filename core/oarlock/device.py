@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 import warnings
 from dataclasses import dataclass
 from types import ModuleType
@@ -59,18 +60,20 @@ def deterministic_flags(deterministic: bool, device: str) -> dict[str, bool]:
 
 
 def import_paddle() -> ModuleType:
-    """Import Paddle, which takes a second and prints what no user can act on.
+    """Import Paddle, which takes a second and warns of what no user can act on.
 
     Raises:
         UserError: Paddle is not installed.
     """
+    if "paddle" in sys.modules:
+        return sys.modules["paddle"]
     if importlib.util.find_spec("paddle") is None:
         raise UserError("PaddlePaddle is not installed: pip install 'oarlock[cpu]' or 'oarlock[gpu]'.")
     os.environ.setdefault("GLOG_minloglevel", "2")
-    for message in (".*ccache.*", "When training, we now always track global mean", "You are using GPU version Paddle"):
-        warnings.filterwarnings("ignore", message=message, category=UserWarning)
-    import paddle
-
+    # Recorded, not filtered: Paddle changes the filters while it is imported.
+    with warnings.catch_warnings(record=True):
+        paddle = importlib.import_module("paddle")
+    warnings.filterwarnings("ignore", message="When training, we now always track global mean", category=UserWarning)
     return paddle
 
 

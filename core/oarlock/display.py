@@ -113,7 +113,7 @@ def _fields(head: str, cls: type, prefix: str) -> str:
         kind = _kind(field)
         if dataclasses.is_dataclass(default):
             lines.append(f"  {prefix}{field.name}: {docs.get(field.name, '')}")
-            inner = _fields("", type(default), f"{prefix}{field.name}.").split("\n")[2:]  # type: ignore[arg-type]
+            inner = _fields("", type(default), f"{prefix}{field.name}.").split("\n")[2:]
             lines += inner
             continue
         lines.append(f"  {prefix}{field.name}={_text(default)}  ({kind})")

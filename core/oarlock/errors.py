@@ -54,3 +54,9 @@ def _abbreviates(word: str, name: str) -> bool:
     """`lr` abbreviates `learning_rate`; `decay` is a part of `weight_decay`."""
     parts = name.split("_")
     return word in parts or word == "".join(part[:1] for part in parts)
+
+
+def one_line(error: BaseException) -> str:
+    """The first line that says something, not too long."""
+    lines = [line.strip() for line in str(error).split("\n") if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from oarlock.data import Batch, evaluation_batches
+from oarlock.data import Batch
 from oarlock.errors import UserError, nearest
+from oarlock.feeding import evaluation_batches
 
 if TYPE_CHECKING:
     from oarlock.run import Run

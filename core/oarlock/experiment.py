@@ -11,10 +11,10 @@ import pluggy
 from omegaconf import DictConfig, OmegaConf
 
 from oarlock.config import chosen_components, instantiate
-from oarlock.data import build_feeder
 from oarlock.device import import_paddle, precision_policy, setup_device
 from oarlock.errors import UserError
 from oarlock.evaluation import resolve_monitor
+from oarlock.feeding import build_feeder
 from oarlock.optimization import BuiltOptimizer, claim_parameters, trainable
 from oarlock.plugins import Host
 from oarlock.run import Run
@@ -74,7 +74,9 @@ def complete_run(run: Run) -> None:
 
     run.optimizers.append(BuiltOptimizer(parameters, build, run.schedule))
     step = run.hook.build_step(run=run)
-    run.training_step, run.engine = (step, run.components_chosen["engine"]) if step else (build_eager_step(run), "eager")
+    run.training_step, run.engine = (
+        (step, run.components_chosen["engine"]) if step else (build_eager_step(run), "eager")
+    )
 
 
 def count_steps(steps_per_epoch: int | None, epochs: int, max_steps: int | None) -> int | None:

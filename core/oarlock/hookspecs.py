@@ -13,6 +13,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import ModuleType
 
     import paddle
     from paddle.optimizer import Optimizer
@@ -32,7 +33,7 @@ hookimpl = pluggy.HookimplMarker("oarlock")
 
 
 @hookspec
-def register_hookspecs(register: Callable[[object], None]) -> None:
+def register_hookspecs(register: Callable[[ModuleType | type], None]) -> None:
     """Add hooks of your own, for a new group: `register(module_or_class)` with `@hookspec` functions."""
 
 
@@ -84,9 +85,7 @@ def build_schedule(learning_rate: float, total_steps: int | None) -> float | LRS
 
 
 @hookspec(firstresult=True)
-def build_optimizer(
-    parameters: Sequence[Any], schedule: Callable[[float], float | LRScheduler]
-) -> Optimizer | None:
+def build_optimizer(parameters: Sequence[Any], schedule: Callable[[float], float | LRScheduler]) -> Optimizer | None:
     """The optimizer; give `schedule(self.learning_rate)` to Paddle's `learning_rate=`."""
 
 

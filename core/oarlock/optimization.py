@@ -18,7 +18,7 @@ def decays(parameter: paddle.Tensor) -> bool:
 
     The usual practice (Loshchilov & Hutter 2019 leave it open; Brown et al. 2020, He et al. 2019 exclude them).
     """
-    return parameter.ndim > 1
+    return bool(parameter.ndim > 1)
 
 
 def trainable(model: paddle.nn.Layer) -> dict[str, paddle.Tensor]:
@@ -35,7 +35,7 @@ def claim_parameters(manager: pluggy.PluginManager, model: paddle.nn.Layer) -> d
     paths = {parameter.name: path for path, parameter in trainable(model).items()}
     claims: dict[str, str] = {}
     for implementation in reversed(manager.hook.prepare_parameters.get_hookimpls()):
-        claimed = implementation.function(*[model for name in implementation.argnames if name == "model"]) or ()
+        claimed: Any = implementation.function(*[model for name in implementation.argnames if name == "model"]) or ()
         for parameter in claimed:
             path = paths.get(parameter.name)
             if path is None:
@@ -43,14 +43,10 @@ def claim_parameters(manager: pluggy.PluginManager, model: paddle.nn.Layer) -> d
             if path in claims:
                 raise UserError(
                     f"{claims[path]} and {implementation.plugin_name} both decay '{path}'.\n"
-                    f"Leave one out: ~{_option(claims[path])} or {implementation.plugin_name}'s decay set to 0."
+                    "Leave one of them out, or give it a coefficient of 0."
                 )
             claims[path] = implementation.plugin_name
     return claims
-
-
-def _option(path: str) -> str:
-    return path if "." in path else f"{path}.weight_decay"
 
 
 class BuiltOptimizer:
@@ -69,9 +65,7 @@ class BuiltOptimizer:
 
         self.optimizer = build(parameters, scheduled)
         self.parameters: list[Any] = [
-            parameter
-            for group in parameters
-            for parameter in (group["params"] if isinstance(group, dict) else [group])
+            parameter for group in parameters for parameter in (group["params"] if isinstance(group, dict) else [group])
         ]
 
     def state_dict(self, paths: dict[str, str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -115,7 +109,7 @@ class BuiltOptimizer:
                 masters[name] = missing.pop(key)
         if missing or len(schedules) != len(self.schedules):
             raise RunFailed(f"the checkpoint's optimizer state does not fit this optimizer: {', '.join(missing)[:200]}")
-        for schedule, state in zip(self.schedules, schedules):
+        for schedule, state in zip(self.schedules, schedules, strict=True):
             schedule.set_state_dict(state)
 
 

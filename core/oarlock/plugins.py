@@ -159,7 +159,7 @@ class Host:
     def __init__(self) -> None:
         self.manager = pluggy.PluginManager("oarlock")
         self.manager.add_hookspecs(hookspecs)
-        self.hookspecs: list[object] = [hookspecs]
+        self.hookspecs: list[ModuleType | type] = [hookspecs]
         self.plugins: list[Plugin] = []
         self.registry = Registry()
         self.commands: dict[str, Command] = {}
@@ -181,7 +181,7 @@ class Host:
         lines += [f"A plugin did not load: {plugin.origin}: {plugin.reason}" for plugin in self.broken[:2]]
         return UserError("\n".join(lines))
 
-    def add_hookspecs(self, specification: object) -> None:
+    def add_hookspecs(self, specification: ModuleType | type) -> None:
         """Add the hooks of a new group; they exist in every run."""
         self.manager.add_hookspecs(specification)
         self.hookspecs.append(specification)

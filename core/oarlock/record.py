@@ -172,7 +172,6 @@ def shown(path: Path) -> str:
         return str(path)
 
 
-
 def _near(path: Path) -> str:
     """The newest run below a folder that is not one itself."""
     runs = sorted(path.glob("**/" + RUN), key=lambda file: file.stat().st_mtime) if path.is_dir() else []

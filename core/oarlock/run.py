@@ -18,9 +18,10 @@ from oarlock.evaluation import resolve_monitor
 if TYPE_CHECKING:
     import paddle
 
-    from oarlock.data import Batch, Data, Feeder
+    from oarlock.data import Batch, Data
     from oarlock.device import PrecisionPolicy
     from oarlock.evaluation import Metric
+    from oarlock.feeding import Feeder
     from oarlock.optimization import BuiltOptimizer
     from oarlock.record import RunFolder
     from oarlock.schema import RootConfig

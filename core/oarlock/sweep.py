@@ -18,8 +18,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from oarlock import commands, config
-from oarlock.errors import Exit, RunFailed, UserError
+from oarlock import commands, config, vetting
+from oarlock.errors import Exit, RunFailed, UserError, one_line
 from oarlock.plugins import Host, load_host
 from oarlock.record import shown
 from oarlock.training import Interrupted
@@ -32,9 +32,9 @@ def grid(overrides: Sequence[str]) -> list[list[str]]:
         UserError: the sweep is not finite.
     """
     try:
-        return [list(point) for point in BasicSweeper.split_arguments(config.parse(overrides), None)[0]]
+        return [list(point) for point in BasicSweeper.split_arguments(vetting.parse(overrides), None)[0]]
     except (HydraException, AssertionError) as error:
-        raise UserError(f"{' '.join(overrides)}: {config.one_line(error)}.") from error
+        raise UserError(f"{' '.join(overrides)}: {one_line(error)}.") from error
 
 
 def multirun(host: Host, overrides: Sequence[str], config_dir: str | None) -> int:
@@ -42,7 +42,7 @@ def multirun(host: Host, overrides: Sequence[str], config_dir: str | None) -> in
     overrides = list(overrides)
     loader = config.Loader(host, config_dir)
     with loader.user_errors():
-        config.vet_overrides(overrides, host.registry)
+        vetting.vet_overrides(overrides, host.registry)
     folder = next((text.partition("=")[2] for text in overrides if text.startswith("hydra.sweep.dir=")), None)
     if folder is None:
         folder = str(_new_folder())

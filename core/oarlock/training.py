@@ -228,7 +228,9 @@ class CheckpointClock:
         run.checkpoint_requested = False
         try:
             run.record.sync_metrics()
-            path = checkpoint.write(run.record.path / "checkpoints", run.step, run.checkpoint_files(), self._config.keep)
+            path = checkpoint.write(
+                run.record.path / "checkpoints", run.step, run.checkpoint_files(), self._config.keep
+            )
         except OSError as error:
             raise RunFailed(f"the checkpoint of step {run.step} cannot be written: {error.strerror}") from error
         self._saved_at = time.monotonic()

@@ -23,7 +23,7 @@ class Digits:
     split_seed: int = 0
 
     def __post_init__(self):
-        if not (0 <= self.valid_fraction and 0 <= self.test_fraction and self.valid_fraction + self.test_fraction < 1):
+        if not (self.valid_fraction >= 0 and self.test_fraction >= 0 and self.valid_fraction + self.test_fraction < 1):
             raise ValueError("valid_fraction, test_fraction: expected two shares that leave rows to train on")
 
     @hookimpl

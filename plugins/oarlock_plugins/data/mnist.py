@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zlib
 from pathlib import Path
 from typing import Optional
 
@@ -25,11 +26,11 @@ def read_idx(path):
     import numpy as np
 
     try:
-        content = gzip.open(path).read() if path.suffix == ".gz" else path.read_bytes()
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         zero, kind, axes = struct.unpack(">HBB", content[:4])
         shape = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
         values = np.frombuffer(content, np.uint8, offset=4 + 4 * axes)
-    except (OSError, EOFError, struct.error, ValueError) as error:
+    except (OSError, EOFError, zlib.error, struct.error, ValueError) as error:
         raise UserError(f"{path}: not a readable IDX file: {error}") from error
     if zero != 0 or kind != 8 or values.size != np.prod(shape, dtype=np.int64):
         raise UserError(f"{path}: not a complete IDX file of unsigned bytes.")
