@@ -75,6 +75,7 @@ def result_of(run: Run) -> Result:
 
 def train_config(host: Host, composed: DictConfig, folder: Path, *, number: bool) -> Run:
     """Train a composed configuration in a new folder, numbered when it is taken and `number` allows it."""
+    import_paddle()  # before the signals are watched: it installs handlers of its own
     with Signals() as signals:
         run = build_run(host, composed)
         complete_run(run)
@@ -236,6 +237,7 @@ def resume(folder: Path, overrides: Sequence[str] = (), say: Any = print) -> Run
                 f"It accepts: {', '.join(RESUMABLE)}."
             )
     composed = load_recorded(host, record, overrides)
+    import_paddle()  # before the signals are watched: it installs handlers of its own
     with Signals() as signals, record.locked():
         status = record.record["status"]
         if status in ("completed", "early_stopped", "pruned") and not overrides:

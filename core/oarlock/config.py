@@ -140,7 +140,7 @@ class Loader(ConfigLoaderImpl):
             text = str(error).split("'")[1]
             key, _, value = text.partition("=")
             return UserError(f"{text}: several values; add -m to sweep over them, or write {key}=[{value}] for a list.")
-        message = one_line(cause)
+        message = " ".join(str(cause).split("\n")[:2]) if cause is error else one_line(cause)
         if key and "MissingMandatory" in type(cause).__name__:
             message = f"a value is needed; write {key}=…"
         return UserError(f"{key}: {message}" if key and key not in message else message)
@@ -167,9 +167,11 @@ def store(registry: Registry) -> None:
             )
             del registry.entries[path]
             continue
-        configs.store(
-            group=entry.group, name=entry.name, node=entry.cls, package=path.replace("/", ".") if many else None
-        )
+        node, package = entry.cls, path.replace("/", ".") if many else None
+        if many and re.search(r"_(global|group|name|here)_", path):
+            # Hydra reads `_global_` in the middle of `regularizer.clip_global_norm` as its keyword.
+            node, package = {entry.name: entry.cls}, None  # type: ignore[assignment]
+        configs.store(group=entry.group, name=entry.name, node=node, package=package)
 
 
 def check(config: DictConfig, host: Host) -> None:

@@ -72,7 +72,10 @@ def import_paddle() -> ModuleType:
     os.environ.setdefault("GLOG_minloglevel", "2")
     # Recorded, not filtered: Paddle changes the filters while it is imported.
     with warnings.catch_warnings(record=True):
+        warnings.simplefilter("ignore")
         paddle = importlib.import_module("paddle")
+    # Paddle takes over SIGTERM to print a dump and die, which would cost the run its last checkpoint.
+    paddle.disable_signal_handler()
     warnings.filterwarnings("ignore", message="When training, we now always track global mean", category=UserWarning)
     return paddle
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -48,6 +49,7 @@ def multirun(host: Host, overrides: Sequence[str], config_dir: str | None) -> in
         folder = str(_new_folder())
         overrides.append(f"hydra.sweep.dir={folder}")
     version.setbase("1.3")
+    logging.getLogger("hydra").setLevel(logging.WARNING)  # each job says in `job` what it is
     GlobalHydra.instance().clear()
     hydra = Hydra("oarlock", loader)
     GlobalHydra.instance().initialize(hydra)

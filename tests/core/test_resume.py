@@ -1,0 +1,185 @@
+"""A run that is killed, interrupted or damaged ends bitwise where the run that was left alone ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from oarlock import checkpoint
+from tests.conftest import command, environment
+
+# Everything that has state: dropout, accumulation, EMA, a schedule with warm-up, a clip, early stopping.
+JOB = [
+    "model.widths=[32,32]",
+    "model.dropout=0.3",
+    "optimizer=adamw",
+    "schedule=cosine",
+    "schedule.warmup_steps=7",
+    "regularizer=[clip_global_norm]",
+    "callback=[progress,early_stopping,ema]",
+    "callback.ema.decay=0.9",
+    "callback.early_stopping.patience=3",
+    "trainer.accumulate_steps=2",
+    "trainer.batch_size=16",
+    "trainer.epochs=12",
+    "trainer.checkpoint.every_steps=7",
+]
+
+# Put into the child's path: kills the process at the n-th fsync or rename, that is, inside a save.
+KILL_IN_SAVE = """
+import os
+left = int(os.environ.get("KILL_AT_WRITE", "0"))
+if left:
+    def counted(function):
+        def wrapper(*arguments, **options):
+            global left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), 9)
+            return function(*arguments, **options)
+        return wrapper
+    os.fsync, os.rename = counted(os.fsync), counted(os.rename)
+"""
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The run that nobody disturbs, its duration, and how often it writes."""
+    folder = tmp_path_factory.mktemp("reference")
+    run = folder / "run"
+    started = time.monotonic()
+    subprocess.run(
+        command("train", *JOB, f"hydra.run.dir={run}"), cwd=folder, env=environment(), check=True, capture_output=True
+    )
+    record = json.loads((run / "run.json").read_text())
+    seconds = record["times"]["ended"] - record["times"]["started"]
+    return run, seconds, time.monotonic() - started
+
+
+def end_state(run):
+    """Everything that must be equal: weights, optimizer, components, state, metrics but for the clock."""
+    path, files, damaged = checkpoint.newest_intact(run / "checkpoints")
+    assert path is not None
+    assert not damaged
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        del row["time"]
+    record = json.loads((run / "run.json").read_text())
+    kept = {key: record[key] for key in ("status", "reason", "metrics", "best", "step", "total_steps")}
+    return {name: content for name, content in files.items()}, rows, kept
+
+
+def assert_equal_ends(run, reference):
+    mine, theirs = end_state(run), end_state(reference)
+    assert mine[1] == theirs[1]
+    assert mine[2] == theirs[2]
+    assert set(mine[0]) == set(theirs[0])
+    for name in theirs[0]:
+        if name.endswith(".safetensors"):
+            ours, others = (checkpoint.unpack_arrays(files[0][name]) for files in (mine, theirs))
+            for key in others:
+                np.testing.assert_array_equal(ours[key], others[key], err_msg=f"{name}: {key}")
+    assert json.loads(mine[0]["state.json"]) == json.loads(theirs[0]["state.json"])
+
+
+def resume_to_the_end(run):
+    for _ in range(5):
+        done = subprocess.run(
+            command("resume", run), cwd=run.parent, env=environment(), capture_output=True, text=True, timeout=120
+        )
+        if done.returncode == 0:
+            return
+    raise AssertionError(done.stderr)
+
+
+def kill_while_training(folder, seconds, rng):
+    """Start the job and SIGKILL it at a random moment of its training."""
+    run = folder / "run"
+    child = subprocess.Popen(
+        command("train", *JOB, f"hydra.run.dir={run}"),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not (run / "run.json").exists():
+        assert child.poll() is None
+        time.sleep(0.002)
+    time.sleep(rng.uniform(0, seconds))
+    child.kill()
+    child.wait()
+    return run
+
+
+def kill_while_writing(folder, rng):
+    """Start the job and have it killed at a random write to the disk."""
+    (folder / "sitecustomize.py").write_text(KILL_IN_SAVE)
+    run = folder / "run"
+    # The first writes make the folder itself; before that there is no run to resume.
+    env = environment({"KILL_AT_WRITE": str(rng.randint(6, 200)), "PYTHONPATH": str(folder)})
+    subprocess.run(command("train", *JOB, f"hydra.run.dir={run}"), cwd=folder, env=env, capture_output=True)
+    return run
+
+
+def check_kill(tmp_path, reference, seed):
+    rng = random.Random(seed)
+    run = kill_while_training(tmp_path, reference[1], rng) if seed % 2 else kill_while_writing(tmp_path, rng)
+    resume_to_the_end(run)
+    assert_equal_ends(run, reference[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_run_resumes_bitwise(tmp_path, reference, seed):
+    check_kill(tmp_path, reference, seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(100, 150))
+def test_killed_run_resumes_bitwise_often(tmp_path, reference, seed):
+    check_kill(tmp_path, reference, seed)
+
+
+def check_signal(tmp_path, reference, number, seed):
+    run = tmp_path / "run"
+    child = subprocess.Popen(
+        command("train", *JOB, f"hydra.run.dir={run}"),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (run / "run.json").exists():
+        assert child.poll() is None
+        time.sleep(0.002)
+    time.sleep(random.Random(seed).uniform(0, 0.7 * reference[1]))
+    os.kill(child.pid, number)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 75, errors
+    assert "Traceback" not in errors
+    assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
+    resume_to_the_end(run)
+    assert_equal_ends(run, reference[0])
+
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", SIGNALS)
+def test_signal_saves_and_resumes_bitwise(tmp_path, reference, number):
+    check_signal(tmp_path, reference, number, seed=number)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(20))
+def test_signal_saves_and_resumes_bitwise_often(tmp_path, reference, seed):
+    check_signal(tmp_path, reference, SIGNALS[seed % 3], seed)
