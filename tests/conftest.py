@@ -30,6 +30,7 @@ def pytest_collection_modifyitems(config, items):
 def mnist():
     """The folder with MNIST's IDX files."""
     if not (MNIST / "train-images-idx3-ubyte.gz").is_file():
+        assert not os.environ.get("CI"), f"CI must have MNIST; it is not at {MNIST}"
         pytest.skip(f"MNIST is not at {MNIST}; set OARLOCK_MNIST")
     return MNIST
 
@@ -44,6 +45,22 @@ def oarlock(tmp_path):
         )
 
     return run
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    """Install a one-module plugin for child processes; returns the environment in which they find it."""
+
+    def install(source, name="stranger"):
+        folder = tmp_path / "site"
+        info = folder / f"oarlock_{name}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (folder / f"{name}_module.py").write_text(source)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: oarlock-{name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[oarlock]\n{name} = {name}_module\n")
+        return {"PYTHONPATH": str(folder)}
+
+    return install
 
 
 def command(*arguments):

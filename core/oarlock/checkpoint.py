@@ -63,12 +63,17 @@ def write(root: Path, step: int, files: dict[str, bytes], keep: int) -> Path:
 
 
 def manifest(files: dict[str, bytes]) -> bytes:
-    """The manifest's only valid text for these files; it carries its own sum."""
-    entries = {
-        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        for name, content in sorted(files.items())
-    }
-    body = json.dumps({"files": entries}, sort_keys=True)
+    """The text of the manifest for these files."""
+    return _manifest_text({name: _entry(content) for name, content in files.items()})
+
+
+def _entry(content: bytes) -> dict[str, Any]:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _manifest_text(entries: Any) -> bytes:
+    """The only valid text for these entries; it ends with their own sum."""
+    body = json.dumps(entries, sort_keys=True)
     return json.dumps({"files": entries, "sha256": hashlib.sha256(body.encode()).hexdigest()}, sort_keys=True).encode()
 
 
@@ -76,35 +81,27 @@ def read(path: Path) -> dict[str, bytes]:
     """All files of a checkpoint, verified.
 
     Raises:
-        DamagedCheckpoint: a file is missing, changed, or not in the manifest; it names the file.
+        DamagedCheckpoint: a file is missing or changed; it names the file.
     """
     try:
         written = (path / MANIFEST).read_bytes()
-        names = list(json.loads(written)["files"])
+        entries = json.loads(written)["files"]
+        sound = _manifest_text(entries) == written
     except OSError as error:
         raise DamagedCheckpoint(f"{path.name}: {MANIFEST} is missing") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedCheckpoint(f"{path.name}: {MANIFEST} is damaged") from error
+    if not sound:  # before its entries are believed, names included
+        raise DamagedCheckpoint(f"{path.name}: {MANIFEST} is damaged")
     files = {}
-    for name in names:
+    for name, entry in entries.items():
         try:
             files[name] = (path / name).read_bytes()
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise DamagedCheckpoint(f"{path.name}: {name} is missing") from error
-    expected = manifest(files)
-    if expected != written:
-        raise DamagedCheckpoint(f"{path.name}: {_culprit(json.loads(written), json.loads(expected))} is damaged")
+        if _entry(files[name]) != entry:
+            raise DamagedCheckpoint(f"{path.name}: {name} is damaged")
     return files
-
-
-def _culprit(written: Any, expected: dict[str, Any]) -> str:
-    """The file whose size or sum differs; the manifest itself when none does."""
-    for name, entry in expected["files"].items():
-        if written["files"].get(name) != entry:
-            # A flipped bit in the manifest's own entry looks the same; its own sum tells the two apart.
-            body = json.dumps({"files": written["files"]}, sort_keys=True).encode()
-            return name if written.get("sha256") == hashlib.sha256(body).hexdigest() else MANIFEST
-    return MANIFEST
 
 
 def newest_first(root: Path) -> Iterator[Path]:

@@ -88,9 +88,13 @@ class BuiltOptimizer:
             RunFailed: the state is not one of this optimizer.
         """
         import paddle
+        from paddle.base.layer_helper import LayerHelper
 
         if tensors:
-            # Paddle creates accumulators at the first step; they must be there to be filled.
+            # Paddle creates accumulators at the first step; they must be there to be filled. So must, on 2.6,
+            # the helper that creates them.
+            if self.optimizer.helper is None:
+                self.optimizer.helper = LayerHelper(type(self.optimizer).__name__)
             self.optimizer._create_accumulators(
                 paddle.static.default_main_program().global_block(),
                 [parameter for parameter in self.parameters if not parameter.stop_gradient],

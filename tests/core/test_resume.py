@@ -73,7 +73,7 @@ def end_state(run):
         del row["time"]
     record = json.loads((run / "run.json").read_text())
     kept = {key: record[key] for key in ("status", "reason", "metrics", "best", "step", "total_steps")}
-    return {name: content for name, content in files.items()}, rows, kept
+    return files, rows, kept
 
 
 def assert_equal_ends(run, reference):

@@ -1,0 +1,49 @@
+"""Device, precision and flags are decided by pure functions, whatever machine this is."""
+
+from __future__ import annotations
+
+import pytest
+
+from oarlock.device import PrecisionPolicy, deterministic_flags, precision_policy, resolve_device
+from oarlock.errors import UserError
+from oarlock.schema import Precision
+
+
+@pytest.mark.parametrize(
+    ("requested", "gpus", "device"),
+    [
+        ("auto", 0, "cpu"),
+        ("auto", 1, "gpu:0"),
+        ("auto", 8, "gpu:0"),
+        ("cpu", 4, "cpu"),
+        ("gpu", 2, "gpu:0"),
+        ("gpu:1", 2, "gpu:1"),
+    ],
+)
+def test_device(requested, gpus, device):
+    assert resolve_device(requested, gpus, "3.3.1") == device
+
+
+@pytest.mark.parametrize(("requested", "gpus"), [("gpu", 0), ("gpu:0", 0), ("gpu:2", 2)])
+def test_a_gpu_that_is_not_there_is_an_error(requested, gpus):
+    with pytest.raises(UserError, match=f"device={requested}"):
+        resolve_device(requested, gpus, "3.3.1")
+
+
+def test_precision_on_gpu():
+    assert precision_policy(Precision.fp32, "gpu:0") == PrecisionPolicy(False, "float32", scaler=False)
+    assert precision_policy(Precision.bf16, "gpu:0") == PrecisionPolicy(True, "bfloat16", scaler=False)
+    assert precision_policy(Precision.fp16, "gpu:1") == PrecisionPolicy(True, "float16", scaler=True)
+
+
+def test_precision_on_cpu():
+    assert not precision_policy(Precision.fp32, "cpu").enabled
+    for precision in (Precision.bf16, Precision.fp16):
+        with pytest.raises(UserError, match=precision.name):
+            precision_policy(precision, "cpu")
+
+
+def test_deterministic_flags():
+    assert deterministic_flags(True, "cpu") == {}
+    assert deterministic_flags(False, "gpu:0") == {}
+    assert deterministic_flags(True, "gpu:0")["FLAGS_cudnn_deterministic"] is True

@@ -1,0 +1,123 @@
+"""A run that fails says where, keeps what is good, and resumes once the cause is gone."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from oarlock import checkpoint
+from oarlock.feeding import epoch_order
+
+POISONED = '''
+import os
+import numpy as np
+from oarlock import Arrays, Data, component, hookimpl
+
+@component
+class Poisoned:
+    """Blobs; row 700 is NaN while POISON is set."""
+
+    @hookimpl
+    def build_data(self):
+        rng = np.random.default_rng(0)
+        labels = rng.integers(0, 3, 900)
+        rows = (rng.normal(size=(900, 5)) + labels[:, None]).astype("float32")
+        train = Arrays(rows[:800].copy(), labels[:800])
+        if os.environ.get("POISON"):
+            train.inputs[700] = np.nan
+        return Data(train, Arrays(rows[800:], labels[800:]), class_names=["a", "b", "c"])
+
+
+@component
+class Cliff:
+    """A penalty of 0 whose gradient is infinite at step AT, while CLIFF is set."""
+
+    at: int = 45
+
+    @hookimpl
+    def on_run_start(self, run):
+        self._run = run
+
+    @hookimpl
+    def compute_penalty(self, model):
+        weight = model.parameters()[0]
+        if os.environ.get("CLIFF") and self._run.step + 1 == self.at:
+            return (weight - weight.detach()).sum().sqrt()
+        return (weight * 0.0).sum()
+
+
+@component
+class Breaks:
+    """Raises at a step."""
+
+    at: int = 5
+
+    @hookimpl
+    def on_step_end(self, run):
+        if os.environ.get("BREAK") and run.step == self.at:
+            raise ZeroDivisionError("the callback's own fault")
+
+
+@hookimpl
+def register_components(register):
+    register("data/poisoned", Poisoned)
+    register("regularizer/cliff", Cliff)
+    register("callback/breaks", Breaks)
+'''
+JOB = ["model.widths=[8]", "optimizer=sgd", "trainer.epochs=3", "trainer.checkpoint.every_steps=10",
+       "trainer.checkpoint.keep=50"]  # fmt: skip
+
+
+def all_finite(run):
+    for path in checkpoint.newest_first(run / "checkpoints"):
+        for name, content in checkpoint.read(path).items():
+            if name.endswith(".safetensors"):
+                assert all(np.isfinite(array).all() for array in checkpoint.unpack_arrays(content).values()), path
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("cause", "job", "step"),
+    [
+        # ReLU turns the NaN into 0, so the loss stays finite and the gradient does not.
+        ("POISON", ["data=poisoned"], list(epoch_order(0, 0, 800)).index(700) // 32 + 1),
+        # The loss of step 45 is finite, its gradient is not; the next loss shows it.
+        ("CLIFF", ["regularizer=[cliff]"], 46),
+    ],
+)
+def test_non_finite_numbers_fail_the_run_and_are_never_checkpointed(oarlock, plugin, tmp_path, cause, job, step):
+    env = plugin(POISONED)
+    assert oarlock("train", *JOB, *job, "hydra.run.dir=whole", env=env).returncode == 0
+    failed = oarlock("train", *JOB, *job, "hydra.run.dir=run", env={**env, cause: "1"})
+    assert failed.returncode == 1
+    found = re.search(r"the loss of step (\d+) is|are not finite after steps (\d+) to (\d+)", failed.stderr)
+    assert found, failed.stderr
+    first, last = int(found[1] or found[2]), int(found[1] or found[3])
+    assert first <= step <= last < first + 20
+    assert len(failed.stderr.strip().splitlines()) <= 3
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["status"] == "failed"
+    assert found[0] in record["reason"]
+    assert all_finite(tmp_path / "run")
+    again = oarlock("resume", "run", env=env)
+    assert again.returncode == 0, again.stderr
+    ends = [checkpoint.newest_intact(tmp_path / name / "checkpoints")[1] for name in ("run", "whole")]
+    ours, theirs = (checkpoint.unpack_arrays(end["model.safetensors"]) for end in ends)
+    assert all(np.array_equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_an_exception_in_a_component_is_short_on_the_terminal_and_whole_in_the_log(oarlock, plugin, tmp_path):
+    env = plugin(POISONED)
+    done = oarlock("train", *JOB, "+callback=breaks", "hydra.run.dir=run", env={**env, "BREAK": "1"})
+    assert done.returncode == 1
+    assert "ZeroDivisionError: the callback's own fault" in done.stderr
+    assert "step 5" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Traceback" in (tmp_path / "run" / "train.log").read_text()
+    again = oarlock("resume", "run", env=env)
+    assert again.returncode == 0
+    assert "from the start" in again.stdout
