@@ -82,7 +82,7 @@ class BuiltOptimizer:
         return tensors, [_plain(schedule.state_dict()) for schedule in self.schedules]
 
     def load_state_dict(self, tensors: dict[str, Any], schedules: list[dict[str, Any]], paths: dict[str, str]) -> None:
-        """Restore what `state_dict` gave, into an optimizer that has not made a step yet.
+        """Restore what `state_dict` gave, with arrays for tensors, into an optimizer that has not made a step yet.
 
         Raises:
             RunFailed: the state is not one of this optimizer.
@@ -110,7 +110,7 @@ class BuiltOptimizer:
             path, _, accumulator = key.partition("::")
             name = next((name for name, known in paths.items() if known == path), None)
             if accumulator == "master_weight" and name is not None:
-                masters[name] = missing.pop(key)
+                masters[name] = paddle.to_tensor(missing.pop(key))
         if missing or len(schedules) != len(self.schedules):
             raise RunFailed(f"the checkpoint's optimizer state does not fit this optimizer: {', '.join(missing)[:200]}")
         for schedule, state in zip(self.schedules, schedules, strict=True):

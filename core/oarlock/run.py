@@ -223,7 +223,7 @@ class Run:
         if len(state["schedules"]) != len(self.optimizers):
             raise RunFailed(f"{where} has {len(state['schedules'])} optimizers, the run has {len(self.optimizers)}")
         for number, built in enumerate(self.optimizers):
-            mine = {key.partition("/")[2]: paddle.to_tensor(array) for key, array in arrays.items()
+            mine = {key.partition("/")[2]: array for key, array in arrays.items()
                     if key.startswith(f"{number}/")}  # fmt: skip
             built.load_state_dict(mine, state["schedules"][number], paths)
         arrays = checkpoint.unpack_arrays(files[checkpoint.COMPONENTS])

@@ -181,7 +181,7 @@ class FiniteWatch:
                 if run.scaler is None or self._overflows >= self._every:
                     self._fail(f"the loss of step {step} is {loss}")
         floating = [tensor for tensor in run.model.state_dict().values() if tensor.is_floating_point()]
-        if not bool(paddle.stack([paddle.isfinite(tensor).all() for tensor in floating]).all().item()):
+        if floating and not bool(paddle.stack([paddle.isfinite(tensor).all() for tensor in floating]).all().item()):
             names = [name for name, tensor in run.model.state_dict().items()
                      if tensor.is_floating_point() and not bool(paddle.isfinite(tensor).all().item())]  # fmt: skip
             self._fail(f"the weights {', '.join(names[:3])} are not finite after steps {first} to {run.step}")

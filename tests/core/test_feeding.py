@@ -1,0 +1,157 @@
+"""Batches come in an order that is a function of (seed, epoch), from any step on, whatever holds the rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oarlock import Arrays, Batch, Data, InputSpec, UserError
+from oarlock.feeding import build_feeder, epoch_order, evaluation_batches, plan_steps
+from oarlock.schema import TrainerConfig
+
+ROWS = np.arange(50, dtype="float32").reshape(25, 2)
+LABELS = np.arange(25)
+
+
+class Rows(paddle.io.Dataset):
+    def __len__(self):
+        return 25
+
+    def __getitem__(self, index):
+        return ROWS[index], LABELS[index]
+
+
+class Stream:
+    """Rows without a length."""
+
+    def __iter__(self):
+        return iter(zip(ROWS, LABELS, strict=True))
+
+
+def trainer(**values):
+    return TrainerConfig(**{"batch_size": 4, **values})
+
+
+def labels(feeder, epoch=0, start=0):
+    return [[batch.targets.numpy().tolist() for batch in step] for step in feeder.epoch(epoch, start)]
+
+
+@given(
+    st.integers(1, 60), st.integers(1, 9), st.integers(1, 4), st.booleans()
+)  # fmt: skip
+def test_a_plan_covers_every_row_once_or_drops_only_what_is_not_full(rows, batch_size, accumulate, drop_last):
+    steps = plan_steps(rows, batch_size, accumulate, drop_last)
+    covered = [row for step in steps for part in step for row in range(part.start, part.stop)]
+    if drop_last:
+        whole = rows // (batch_size * accumulate)
+        assert len(steps) == whole
+        assert covered == list(range(whole * batch_size * accumulate))
+        assert all(part.stop - part.start == batch_size for step in steps for part in step)
+    else:
+        assert covered == list(range(rows))
+        assert all(1 <= len(step) <= accumulate for step in steps)
+
+
+def test_an_epoch_is_a_permutation_that_depends_on_seed_and_epoch_alone():
+    np.random.seed(1)
+    first = epoch_order(3, 5, 100)
+    np.random.seed(2)
+    assert np.array_equal(first, epoch_order(3, 5, 100))
+    assert sorted(first) == list(range(100))
+    assert not np.array_equal(first, epoch_order(3, 6, 100))
+    assert not np.array_equal(first, epoch_order(4, 5, 100))
+
+
+@pytest.mark.parametrize("train", [Arrays(ROWS, LABELS), Rows()], ids=["arrays", "dataset"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_arrays_and_datasets_come_in_one_order_from_any_step(train, accumulate, drop_last):
+    config = trainer(accumulate_steps=accumulate, drop_last=drop_last)
+    feeder = build_feeder(Data(train, inputs=InputSpec((2,))), config, seed=7)
+    order = epoch_order(7, 2, 25)
+    expected = [[LABELS[order[part]].tolist() for part in step] for step in plan_steps(25, 4, accumulate, drop_last)]
+    assert labels(feeder, epoch=2) == expected
+    assert labels(feeder, epoch=2, start=2) == expected[2:]
+    assert len(expected) == feeder.steps_per_epoch
+
+
+def test_loader_processes_keep_the_order():
+    data = Data(Rows(), inputs=InputSpec((2,)))
+    assert labels(build_feeder(data, trainer(num_workers=2), 7)) == labels(build_feeder(data, trainer(), 7))
+
+
+def test_a_stream_is_replayed_and_skipped_or_restored():
+    feeder = build_feeder(Data(Stream(), inputs=InputSpec((2,))), trainer(drop_last=False), 0)
+    assert feeder.steps_per_epoch is None
+    everything = labels(feeder)
+    assert everything[-1] == [[24]]
+    assert labels(feeder, start=3) == everything[3:]
+
+
+def noise(sample, rng):
+    return sample[0] + rng.normal(size=2).astype("float32"), sample[1]
+
+
+def noise_batch(batch, rng):
+    return Batch(batch.inputs + float(rng.normal()), batch.targets)
+
+
+@pytest.mark.parametrize("change", [{"transform": noise}, {"transform_batch": noise_batch}])
+@pytest.mark.parametrize("train", [Arrays(ROWS, LABELS), Rows()], ids=["arrays", "dataset"])
+def test_a_transform_draws_the_same_whether_or_not_the_epoch_was_cut(train, change):
+    def inputs(start):
+        feeder = build_feeder(Data(train, inputs=InputSpec((2,)), **change), trainer(), 1)
+        return [step[0].inputs.numpy() for step in feeder.epoch(3, start)]
+
+    whole, cut = inputs(0), inputs(2)
+    assert all(np.array_equal(a, b) for a, b in zip(whole[2:], cut, strict=True))
+    plain = build_feeder(Data(train, inputs=InputSpec((2,))), trainer(), 1)
+    assert not np.array_equal(whole[0], next(iter(plain.epoch(3, 0)))[0].inputs.numpy())
+
+
+class Halve(paddle.nn.Layer):
+    def forward(self, inputs):
+        return inputs / 2
+
+
+@pytest.mark.parametrize("train", [Arrays(ROWS, LABELS), Rows()], ids=["arrays", "dataset"])
+def test_preprocess_comes_after_the_transforms_in_training_and_in_evaluation(train):
+    data = Data(train, valid=train, inputs=InputSpec((2,)), preprocess=Halve(), transform_batch=noise_batch)
+    batch = next(iter(build_feeder(data, trainer(), 0).epoch(0, 0)))[0]
+    rows = epoch_order(0, 0, 25)[:4]
+    rng = np.random.default_rng([0, 0, 0])
+    np.testing.assert_allclose(batch.inputs.numpy(), (ROWS[rows] + np.float32(rng.normal())) / 2, rtol=1e-6)
+    seen = np.concatenate([part.inputs.numpy() for part in evaluation_batches(data, train, 7)])
+    np.testing.assert_array_equal(seen, ROWS / 2)
+    assert data.model_spec().inputs == InputSpec((2,), "float32")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0, 0.9), st.integers(0, 1000), st.integers(2, 200))
+def test_a_split_is_disjoint_complete_and_repeatable(fraction, seed, rows):
+    arrays = Arrays(np.arange(rows))
+    rest, part = arrays.split(fraction, seed)
+    assert sorted([*rest.inputs, *part.inputs]) == list(range(rows))
+    assert len(part) == round(rows * fraction)
+    assert np.array_equal(part.inputs, arrays.split(fraction, seed)[1].inputs)
+
+
+def test_dict_inputs_and_targets():
+    arrays = Arrays({"a": ROWS, "b": LABELS}, {"y": LABELS})
+    feeder = build_feeder(Data(arrays), trainer(), 0)
+    batch = next(iter(feeder.epoch(0, 0)))[0]
+    assert batch.size == 4
+    assert np.array_equal(batch.inputs["a"].numpy()[:, 0], 2 * batch.targets["y"].numpy())
+    assert Data(arrays).model_spec().inputs == {"a": InputSpec((2,)), "b": InputSpec((), "int64")}
+
+
+def test_rows_that_do_not_match_and_batches_that_do_not_fit_are_errors():
+    with pytest.raises(UserError, match="24, 25"):
+        Arrays(ROWS, LABELS[:24])
+    with pytest.raises(UserError, match=r"batch_size=20.*40 rows a step; there are 25"):
+        build_feeder(Data(Arrays(ROWS, LABELS)), trainer(batch_size=20, accumulate_steps=2), 0)
+    with pytest.raises(UserError, match="InputSpec"):
+        Data(Rows()).model_spec()

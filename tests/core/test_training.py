@@ -1,0 +1,150 @@
+"""What a run records and returns, when it evaluates and saves, how it starts warm and goes on longer."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+import oarlock
+from oarlock import UserError, checkpoint, commands
+
+QUICK = ["model.widths=[16]", "callback=[]", "trainer.epochs=3"]
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def run(tmp_path):
+    def train(*overrides, name="run"):
+        return oarlock.train([*QUICK, f"hydra.run.dir={tmp_path / name}", *overrides])
+
+    return train
+
+
+def test_the_result_and_the_folder_tell_the_same(run):
+    result = run("optimizer=sgd", "optimizer.learning_rate=0.2")
+    record = json.loads((result.folder / "run.json").read_text())
+    assert result.status == record["status"] == "completed"
+    assert record["metrics"] == result.metrics
+    assert set(result.metrics) == {f"{s}/{m}" for s in ("valid", "test") for m in ("loss", "accuracy")} | {"train/loss"}
+    assert record["best"] == result.best
+    assert record["components"]["optimizer"] == {
+        "component": "optimizer/sgd", "distribution": "oarlock", "version": oarlock.__version__
+    }  # fmt: skip
+    assert record["device"] == "cpu"
+    assert record["seed"] == 0
+    config = yaml.safe_load((result.folder / "config.yaml").read_text())
+    assert config["optimizer"] == {"learning_rate": 0.2}
+    assert [row["epoch"] for row in rows(result.folder)] == [1, 2, 3]
+    best = max(rows(result.folder), key=lambda row: row["valid/accuracy"])
+    assert result.best["value"] == best["valid/accuracy"]
+    assert result.best["step"] == best["step"]
+
+
+def test_the_model_that_comes_back_has_the_best_weights(run):
+    result = run("optimizer.learning_rate=0.05", "trainer.epochs=6")
+    again = commands.evaluate(result.folder)
+    assert again["valid/accuracy"] == result.best["value"]
+    assert again["test/accuracy"] == result.metrics["test/accuracy"]
+    _, files, _ = checkpoint.newest_intact(result.folder / "checkpoints")
+    best = checkpoint.unpack_arrays(files["best.safetensors"])
+    assert all(np.array_equal(best[name], tensor.numpy()) for name, tensor in result.model.state_dict().items())
+
+
+def test_one_seed_is_one_run_and_two_seeds_share_the_split(run):
+    first, again, other = run(name="a"), run(name="b"), run("seed=1", name="c")
+    assert first.metrics == again.metrics
+    assert first.metrics != other.metrics
+
+
+@pytest.mark.parametrize(
+    ("overrides", "steps"),
+    [
+        (["trainer.evaluate_every=2"], [66, 99]),
+        (["trainer.evaluate_every=40steps"], [40, 80, 99]),
+        (["trainer.evaluate_every=33 steps"], [33, 66, 99]),
+        (["trainer.max_steps=40"], [33, 40]),
+        (["trainer.max_steps=33"], [33]),
+        (["trainer.batch_size=64", "trainer.drop_last=false", "trainer.epochs=1"], [17]),
+        (["trainer.accumulate_steps=4", "trainer.epochs=2"], [8, 16]),
+    ],
+)
+def test_when_it_evaluates(run, overrides, steps):
+    assert [row["step"] for row in rows(run(*overrides).folder)] == steps
+
+
+def test_when_it_saves(run):
+    every = run("trainer.checkpoint.every_steps=30", "trainer.checkpoint.keep=10", name="steps")
+    saved = sorted(path.name for path in (every.folder / "checkpoints").iterdir())
+    assert saved == ["step-00000030", "step-00000060", "step-00000090", "step-00000099"]
+    kept = run("trainer.checkpoint.every_epochs=1", name="epochs")
+    assert sorted(path.name for path in (kept.folder / "checkpoints").iterdir()) == ["step-00000099", "step-00000099.1"]
+
+
+def test_a_monitor_decides_what_is_best(run):
+    result = run("trainer.monitor=valid/loss", "trainer.epochs=5", "optimizer.learning_rate=0.05")
+    assert result.best["monitor"] == "valid/loss"
+    assert result.best["value"] == min(row["valid/loss"] for row in rows(result.folder))
+
+
+def test_without_validation_the_training_loss_is_monitored(run):
+    result = run("data.valid_fraction=0", "data.test_fraction=0")
+    assert result.best["monitor"] == "train/loss"
+    assert set(result.metrics) == {"train/loss"}
+
+
+def test_warm_start(run, tmp_path):
+    first = run(name="first")
+    warm = run(f"trainer.init_from={first.folder}", "trainer.max_steps=1", "optimizer=sgd",
+               "optimizer.learning_rate=0", name="warm")  # fmt: skip
+    weights = {name: tensor.numpy() for name, tensor in first.model.state_dict().items()}
+    for name, tensor in warm.model.state_dict().items():
+        if not name.endswith(("_mean", "_variance")):
+            np.testing.assert_array_equal(tensor.numpy(), weights[name])
+    with pytest.raises(UserError, match=r"trainer\.init_from=.*do not fit"):
+        run(f"trainer.init_from={first.folder}", "model.widths=[8]", name="other")
+    with pytest.raises(UserError, match="not a run's folder"):
+        run(f"trainer.init_from={tmp_path}", name="none")
+
+
+def test_longer_training_keeps_the_schedule_s_length(run):
+    whole = run("schedule=cosine", "trainer.epochs=2")
+    total = json.loads((whole.folder / "run.json").read_text())["total_steps"]
+    longer = commands.resume(whole.folder, ["trainer.epochs=4"], say=lambda text: None)
+    assert longer.step == 4 * 33
+    assert json.loads((whole.folder / "run.json").read_text())["total_steps"] == total == 66
+    assert rows(whole.folder)[-1]["learning_rate"] == pytest.approx(0, abs=1e-12)
+    assert [row["epoch"] for row in rows(whole.folder)] == [1, 2, 3, 4]
+
+
+def test_resume_refuses_what_would_be_another_run(run):
+    folder = run().folder
+    with pytest.raises(UserError, match=r"optimizer\.learning_rate=1: a resumed run is the same run"):
+        commands.resume(folder, ["optimizer.learning_rate=1"])
+    said = []
+    assert commands.resume(folder, say=said.append) is None
+    assert "completed already" in said[0]
+
+
+def test_a_run_that_is_being_trained_cannot_be_resumed(run):
+    folder = run().folder
+    from oarlock.record import RunFolder
+
+    with RunFolder(folder).locked(), pytest.raises(UserError, match="another process"):
+        commands.resume(folder, ["trainer.epochs=4"])
+
+
+def test_evaluate_on_other_data(run):
+    folder = run().folder
+    other = commands.evaluate(folder, ["data.split_seed=5"])
+    assert set(other) == {"valid/loss", "valid/accuracy", "test/loss", "test/accuracy"}
+    assert set(commands.evaluate(folder, splits=["train"])) == {"train/loss", "train/accuracy"}
+    with pytest.raises(UserError, match=r"split=tset.*Did you mean 'test'"):
+        commands.evaluate(folder, splits=["tset"])
+    with pytest.raises(UserError, match=r"data\.split_sed"):
+        commands.evaluate(folder, ["data.split_sed=5"])
