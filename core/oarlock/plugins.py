@@ -245,7 +245,7 @@ def _discover() -> Iterator[Plugin]:
         found.setdefault(point.name, {}).setdefault(name, Plugin(point.name, point.value, name, version))
     for name, claims in sorted(found.items()):
         if len(claims) > 1:
-            both = " and by ".join(f"{plugin.distribution} {plugin.version}" for plugin in claims.values())
+            both = " and by ".join(f"{plugin.distribution} {plugin.version}" for _, plugin in sorted(claims.items()))
             for plugin in claims.values():
                 plugin.reason = f"the plugin name '{name}' is claimed by {both}; uninstall one"
         yield from claims.values()
