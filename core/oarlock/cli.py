@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 import traceback
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from oarlock import completion, display
-from oarlock.errors import Exit, RunFailed, UserError, nearest
+from oarlock.errors import Exit, RunFailed, UserError, describe, nearest
 from oarlock.plugins import Command, Host, load_host
 
 if TYPE_CHECKING:
@@ -56,10 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
             return Exit.RUN_FAILED
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        text = str(error).strip().split("\n")[0][:300]
-        _complain(f"{type(error).__name__}: {text}\nraised at {frame.filename}:{frame.lineno}; "
-                  "HYDRA_FULL_ERROR=1 shows the traceback")  # fmt: skip
+        _complain(f"{describe(error)}; HYDRA_FULL_ERROR=1 shows the traceback")
         return Exit.RUN_FAILED
 
 
@@ -107,23 +105,26 @@ def parser_of(command: Command, host: Host) -> Parser:
 
 
 def _configure_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("overrides", nargs="*", help="group=option, group.field=value, +group=option, ~group.name")
+    parser.add_argument("overrides", nargs="*", help="GROUP=OPTION, +GROUP=OPTION, ~GROUP.OPTION, PATH.TO.VALUE=…")
     parser.add_argument("-m", "--multirun", action="store_true", help="sweep: a=1,2 makes one run for each value")
-    parser.add_argument("--cfg", choices=["job", "hydra", "all"], help="print the composed configuration and stop")
-    parser.add_argument("-cd", "--config-dir", metavar="DIR", help="a folder with more configuration files")
+    parser.add_argument("-c", "--cfg", choices=["job", "hydra", "all"], help="print the configuration and stop")
+    parser.add_argument("--resolve", action="store_true", help="with --cfg: write the values of ${…} out")
+    parser.add_argument("-cd", "--config-dir", metavar="DIR", help="a folder with more files: DIR/experiment/mine.yaml")
 
 
 def _train(args: argparse.Namespace) -> int:
-    if args.cfg:
-        return _print_config(args)
-    if args.multirun:
-        from oarlock.sweep import multirun
-
-        return multirun(args.host, args.overrides, args.config_dir)
     from oarlock import commands, config
     from oarlock.training import Interrupted
 
-    composed = config.compose(args.host, args.overrides, args.config_dir)
+    sweeps = args.multirun or "hydra.mode=MULTIRUN" in args.overrides
+    if args.cfg:
+        return _print_config(args, sweeps)
+    composed = None if sweeps else config.compose(args.host, args.overrides, args.config_dir)
+    if composed is None or composed.sweeps:
+        from oarlock.sweep import multirun
+
+        return multirun(args.host, args.overrides, args.config_dir)
+    _log_to_terminal(composed.hydra.verbose)
     try:
         run = commands.train_config(args.host, composed.config, composed.folder, number=not composed.folder_chosen)
     except Interrupted as stop:
@@ -132,16 +133,23 @@ def _train(args: argparse.Namespace) -> int:
     return Exit.DONE
 
 
-def _print_config(args: argparse.Namespace) -> int:
+def _log_to_terminal(verbose: bool | str | Sequence[str]) -> None:
+    """What Hydra's users know: hydra.verbose=true, or the names of the loggers to hear."""
+    for name in ["oarlock"] if verbose is True else [verbose] if isinstance(verbose, str) else verbose or []:
+        logging.getLogger(name).addHandler(logging.StreamHandler())
+        logging.getLogger(name).setLevel(logging.DEBUG)
+
+
+def _print_config(args: argparse.Namespace, sweeps: bool) -> int:
     from omegaconf import OmegaConf
 
     from oarlock import config
 
-    composed = config.compose(args.host, args.overrides, args.config_dir)
+    composed = config.compose(args.host, args.overrides, args.config_dir, sweeps)
     if args.cfg in ("hydra", "all"):
-        print(OmegaConf.to_yaml(OmegaConf.create({"hydra": composed.hydra})), end="")
+        print(OmegaConf.to_yaml(OmegaConf.create({"hydra": composed.hydra}), resolve=args.resolve), end="")
     if args.cfg in ("job", "all"):
-        print(OmegaConf.to_yaml(composed.config), end="")
+        print(OmegaConf.to_yaml(composed.config, resolve=args.resolve), end="")
     return Exit.DONE
 
 

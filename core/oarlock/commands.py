@@ -19,17 +19,20 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from oarlock import checkpoint, config, vetting
+from oarlock.checking import check
+from oarlock.config_files import read_yaml
 from oarlock.device import import_paddle
 from oarlock.errors import RunFailed, UserError, nearest, one_line
 from oarlock.evaluation import evaluate as evaluate_split
 from oarlock.experiment import build_run, complete_run
 from oarlock.plugins import Host, load_host
-from oarlock.record import CONFIG, LOG, RunFolder, shown
+from oarlock.record import CONFIG, LOG, RunFolder, shown, write_text
 from oarlock.run import Run
 from oarlock.schema import RootConfig
 from oarlock.signals import Signals
 from oarlock.training import Interrupted, finish
 from oarlock.training import train as train_loop
+from oarlock.translation import user_errors
 
 if TYPE_CHECKING:
     import paddle
@@ -134,17 +137,23 @@ def execute(run: Run, signals: Signals) -> None:
             _record_end(run, run.status, run.stop_reason)
         except Interrupted as stop:
             run.status = "interrupted"
-            run.hook.on_run_end(run=run)
             _record_end(run, "interrupted", str(stop))
+            try:
+                run.hook.on_run_end(run=run)
+            except Exception:
+                log.exception("on_run_end raised")
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a component that exits is one that fails
             reason = f"{type(error).__name__}: {one_line(error)}"
             where = f"epoch {run.epoch + 1}, step {run.step}"
             log.error("failed at %s: %s\n%s", where, reason, traceback.format_exc())
             run.status = "failed"
             with contextlib.suppress(OSError):  # a full disk must not hide the reason itself
                 _record_end(run, "failed", f"{where}: {reason}")
-            run.hook.on_failure(run=run, error=error)
+            try:
+                run.hook.on_failure(run=run, error=error)
+            except Exception:
+                log.exception("on_failure raised")  # the first error is the one to report
             if isinstance(error, (RunFailed, UserError)):
                 raise
             raise RunFailed(f"{reason} (at {where})") from error
@@ -189,12 +198,9 @@ def load_recorded(host: Host, record: RunFolder, overrides: Sequence[str] = ()) 
     Raises:
         UserError: a component of the run is not installed, or an override is not valid.
     """
-    try:
-        vetting.vet_yaml(record.path / CONFIG)
-        values = OmegaConf.load(record.path / CONFIG)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{record.path / CONFIG} cannot be read: {error}") from error
-    assert isinstance(values, DictConfig)
+    values, _ = read_yaml(record.path / CONFIG)
+    if not isinstance(values, DictConfig):
+        raise UserError(f"{record.path / CONFIG}: expected a mapping.")
     for path, made_with in record.record["components"].items():
         entry = host.registry.entries.get(made_with["component"])
         if entry is None:
@@ -209,8 +215,8 @@ def load_recorded(host: Host, record: RunFolder, overrides: Sequence[str] = ()) 
     OmegaConf.update(values, "trainer", trainer, merge=False)
     OmegaConf.set_struct(values, True)
     changed = config.apply_overrides(values, overrides, host.registry)
-    with config.Loader(host).user_errors():
-        config.check(changed, host)
+    with user_errors(host):
+        check(changed, host)
     return changed
 
 
@@ -251,7 +257,7 @@ def resume(folder: Path, overrides: Sequence[str] = (), say: Any = print) -> Run
         root = folder / "checkpoints"
         if path is not None:
             run.restore(files, path.name)
-            if overrides:
+            if _longer(record, run):
                 run.stop_reason, run.status = "", "running"
             run.history = record.truncate_metrics(_rows(files))
             say(f"resuming {shown(folder)} from step {run.step}")
@@ -264,8 +270,28 @@ def resume(folder: Path, overrides: Sequence[str] = (), say: Any = print) -> Run
             with contextlib.suppress(OSError):  # a read-only disk is reported when the next checkpoint is due
                 checkpoint.set_aside_damaged(root, path)
         record.update(engine=run.engine, device=run.device)
+        if overrides:
+            _keep_changes(run)
         execute(run, signals)
     return run
+
+
+def _longer(record: RunFolder, run: Run) -> bool:
+    """Whether the run was given another length than the one that it is recorded with."""
+    before: Any = read_yaml(record.path / CONFIG)[0]
+    trainer = run.config.trainer
+    return (trainer.epochs, trainer.max_steps) != (before.trainer.epochs, before.trainer.max_steps)
+
+
+def _keep_changes(run: Run) -> None:
+    """Make the changes part of the run, so that the next resume needs not be told again."""
+    assert run.record is not None
+    scratch = run.record.path / f".{CONFIG}"
+    write_text(scratch, OmegaConf.to_yaml(OmegaConf.create(run.values)))
+    scratch.replace(run.record.path / CONFIG)
+    trainer = run.config.trainer
+    if run.step:
+        checkpoint.write(run.record.path / "checkpoints", run.step, run.checkpoint_files(), trainer.checkpoint.keep)
 
 
 def _rows(files: dict[str, bytes]) -> int:
@@ -303,7 +329,7 @@ def _logged(path: Path) -> Iterator[None]:
     """Write what oarlock and the components log to the run's train.log."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    level = log.level
+    level, propagate = log.level, log.propagate
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -312,6 +338,7 @@ def _logged(path: Path) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
+        log.propagate = propagate
         handler.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -42,7 +43,7 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     if not close:
         # The tail of a name is often what was typed: `lr` for `learning_rate`, `decay` for `weight_decay`.
-        close = [name for name in known if _abbreviates(word, name)][:1]
+        close = [name for name in known if abbreviates(word, name)][:1]
     if close:
         return f"Did you mean '{close[0]}'?"
     if not known:
@@ -50,7 +51,7 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     return f"Valid: {', '.join(known[:12])}{', …' if len(known) > 12 else ''}."
 
 
-def _abbreviates(word: str, name: str) -> bool:
+def abbreviates(word: str, name: str) -> bool:
     """`lr` abbreviates `learning_rate`; `decay` is a part of `weight_decay`."""
     parts = name.split("_")
     return word in parts or word == "".join(part[:1] for part in parts)
@@ -58,5 +59,16 @@ def _abbreviates(word: str, name: str) -> bool:
 
 def one_line(error: BaseException) -> str:
     """The first line that says something, not too long."""
-    lines = [line.strip() for line in str(error).split("\n") if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]
+    lines = [line.strip() for line in str(error).split("\n") if line.strip()] or [type(error).__name__]
+    text = f"{lines[0]} {lines[1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+    # The grammar's own list of tokens helps nobody.
+    return text.partition(" expecting {")[0][:300]
+
+
+def describe(error: BaseException) -> str:
+    """An error that nobody foresaw, in two lines: what it says, and where in the user's or a plugin's code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    # Where Paddle noticed it says less than who called Paddle.
+    own = [frame for frame in frames if not {"paddle", "numpy"} & set(frame.filename.split("/"))]
+    where = f"\nraised at {own[-1].filename}:{own[-1].lineno}" if own else ""
+    return f"{type(error).__name__}: {one_line(error)}{where}"

@@ -10,7 +10,7 @@ import numpy as np
 import pluggy
 from omegaconf import DictConfig, OmegaConf
 
-from oarlock.config import chosen_components, instantiate
+from oarlock.checking import chosen_components, instantiate
 from oarlock.device import import_paddle, precision_policy, setup_device
 from oarlock.errors import UserError
 from oarlock.evaluation import resolve_monitor
@@ -40,6 +40,10 @@ def build_run(host: Host, config: DictConfig) -> Run:
     seed_everything(root.seed)
 
     run.data = _required(run, "build_data", "data")
+    for split in run.splits:
+        part = getattr(run.data, split)
+        if hasattr(part, "__len__") and len(part) == 0:
+            raise UserError(f"data={chosen['data'].partition('/')[2]}: its {split} split has no rows.")
     spec = run.data.model_spec()
     run.model = _required(run, "build_model", "model", spec=spec)
     run.measures = run.hook.build_metrics(data=run.data) or {}

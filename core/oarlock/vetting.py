@@ -1,23 +1,19 @@
-"""What is refused before Hydra acts on it: code behind hydra.*, exploding YAML, overrides that vanish silently."""
+"""What is refused before Hydra acts on it: code behind hydra.*, references that explode, overrides that vanish."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-import yaml
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Sweep
 from hydra.errors import HydraException
-from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 
-from oarlock.errors import UserError, one_line
+from oarlock.errors import UserError, nearest, one_line
 from oarlock.plugins import Registry
 
 # What a user may set of Hydra's own configuration, and what Hydra writes there itself. Anything else
@@ -34,15 +30,28 @@ HYDRA_MAY_BE_SET = (
     "help",
     "mode",
 )
-HYDRA_WRITES = ("overrides", "runtime", "job.override_dirname", "job.config_name", "job.id", "job.num", "defaults")
+HYDRA_WRITES = (
+    "overrides",
+    "runtime.version",
+    "runtime.version_base",
+    "runtime.cwd",
+    "runtime.config_sources",
+    "runtime.choices",
+    "job.override_dirname",
+    "job.config_name",
+)
 HYDRA_AS_SHIPPED = {
     "output_subdir": None,
     **{f"{logging}_logging.{key}": value for logging in ("job", "hydra") for key, value in
        {"version": 1, "root": None, "disable_existing_loggers": False}.items()},
 }  # fmt: skip
 
-# A configuration is small; these bounds are far above any real one and far below what hurts.
-MAX_YAML_BYTES, MAX_YAML_NODES, MAX_YAML_DEPTH, MAX_OVERRIDE_DEPTH = 1_000_000, 20_000, 50, 50
+HYDRA_GROUPS = re.compile(r"hydra/(launcher|sweeper)(/|@|$)")
+ONLY_GROUPS = "not allowed. Of Hydra's groups you may choose: hydra/launcher, hydra/sweeper."
+_ONLY_KEYS = f"not allowed. Of hydra.* you may set: {', '.join(HYDRA_MAY_BE_SET)}."
+
+# Far above any real override or configuration, and far below what hurts.
+MAX_OVERRIDE_LENGTH, MAX_OVERRIDE_DEPTH, MAX_RESOLVED = 20_000, 50, 50_000_000
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -53,35 +62,57 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     """
     parsed = []
     for text in overrides:
-        if max(text.count("["), text.count("{"), text.count("(")) > MAX_OVERRIDE_DEPTH:
-            raise UserError(f"{text[:40]}…: nested too deeply.")
+        shown = text if len(text) <= 80 else f"{text[:80]}…"
+        if len(text) > MAX_OVERRIDE_LENGTH or _depth(text) > MAX_OVERRIDE_DEPTH:
+            raise UserError(f"{shown}: too long or nested too deeply for an override; put it into a file.")
+        if not re.match(r"[^=]", text):
+            raise UserError(f"'{shown}' is not an override: expected key=value")
         try:
             parsed.append(OverridesParser.create().parse_override(text))
         except (HydraException, RecursionError) as error:
             hint = "expected key=value" if "=" not in text and not text.startswith("~") else one_line(error)
-            raise UserError(f"'{text}' is not an override: {hint}") from error
+            raise UserError(f"'{shown}' is not an override: {hint[:160]}") from error
     return parsed
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for character in text:
+        depth += (character in "[{(") - (character in "]})")
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def vet_overrides(overrides: Sequence[str], registry: Registry) -> None:
     """Refuse, before Hydra acts, what it would execute, crash on, or silently drop."""
     chosen: dict[str, str] = {}
     for override in parse(overrides):
-        key = override.key_or_group
-        text = override.input_line or key
-        if key.startswith("hydra/") and not re.match(r"hydra/(launcher|sweeper)(/|$)", key):
-            raise UserError(f"{text}: {key} cannot be changed; of Hydra's groups only launcher and sweeper can.")
+        key, text = override.key_or_group, override.input_line or override.key_or_group
+        if key.startswith("hydra/") and not HYDRA_GROUPS.match(key):
+            raise UserError(f"{text}: {ONLY_GROUPS}")
         if key == "hydra" or (key.startswith("hydra.") and not _within(key[6:], HYDRA_MAY_BE_SET)):
-            raise UserError(f"{text}: not allowed. Of hydra.* you may set: {', '.join(HYDRA_MAY_BE_SET)}.")
+            raise UserError(f"{text}: {_ONLY_KEYS}")
         group = registry.groups.get(key)
-        if group is None:
+        if group is None and key != "experiment":
             continue
-        if group.many and override.is_delete() and override.value() is None:
-            raise UserError(f"{text}: write {key}=[] for none, or ~{key}.NAME to leave one out.")
-        if not override.is_delete() and override.value() is None:
-            none = f"{key}=[]" if group.many else f"{key}={_first(registry.options(key))}"
+        many, required = (group.many, group.required) if group else (True, False)
+        value = None if override.is_delete() else override.value()
+        if override.is_delete():
+            if override.value() is None and many and group:
+                raise UserError(f"{text}: write {key}=[] for none, or ~{key}.NAME to leave one out.")
+            if required:
+                raise UserError(f"{text}: one {key} is needed; choose another with {key}=…")
+        elif value is None:
+            none = f"{key}=[] for none" if many else f"~{key} for none" if not required else f"{key}=NAME"
             raise UserError(f"{text}: null chooses nothing; write {none}.")
-        if group.many and override.package is None:
+        elif override.package is None:
+            if not isinstance(value, (str, list, dict, Sweep)):
+                raise UserError(f"{text}: expected a name. {nearest(str(value), registry.options(key))}")
+            if isinstance(value, list) and not many and len(value) != 1:
+                raise UserError(f"{text}: there is one {key}, not a list; write {key}=NAME.")
+            if override.is_force_add() or (override.is_add() and not (many and group) and not isinstance(value, dict)):
+                raise UserError(f"{text}: leave out the plus: {text.lstrip('+')}")
+        if many and group and override.package is None and not isinstance(value, dict):
             if key in chosen:
                 # Hydra keeps the first of these and drops the other without a word.
                 plus = "+" if chosen[key].startswith("+") and text.startswith("+") else ""
@@ -89,23 +120,46 @@ def vet_overrides(overrides: Sequence[str], registry: Registry) -> None:
             chosen[key] = text
 
 
-def vet_hydra(hydra: DictConfig) -> None:
+def vet_hydra(hydra: DictConfig, overrides: Sequence[str]) -> None:
     """Compare Hydra's own configuration with the shipped one, and its targets with the installed ones."""
     shipped = dict(_leaves(OmegaConf.to_container(OmegaConf.structured(HydraConf), resolve=False)))
     shipped |= HYDRA_AS_SHIPPED
-    for path, value in _leaves(OmegaConf.to_container(hydra, resolve=False)):
+    values = OmegaConf.to_container(hydra, resolve=False)
+    assert isinstance(values, dict)
+    for path, value in _leaves(values):
         if _within(path, HYDRA_MAY_BE_SET + HYDRA_WRITES) or path.startswith("hydra_help"):
             continue
         if path not in shipped or shipped[path] != value:
-            raise UserError(
-                f"hydra.{path} is set by a configuration file: not allowed.\n"
-                f"Of hydra.* you may set: {', '.join(HYDRA_MAY_BE_SET)}."
-            )
+            raise UserError(f"hydra.{path} is set by a configuration file: {_ONLY_KEYS}")
+    recorded = values["overrides"]["task"] + values["overrides"]["hydra"]
+    if not set(recorded) <= set(overrides):
+        raise UserError(f"hydra.overrides is set by a configuration file: {_ONLY_KEYS}")
     for kind in ("launcher", "sweeper"):
+        if not isinstance(values[kind], dict):
+            raise UserError(f"hydra.{kind}: one must be chosen, with hydra/{kind}=…")
         installed = _installed_targets(f"hydra/{kind}")
-        for path, value in _leaves(OmegaConf.to_container(hydra[kind], resolve=False)):
-            if path.rpartition(".")[2].startswith("_target_") and value not in installed:
+        for path, value in {"_target_": None, **dict(_leaves(values[kind]))}.items():
+            name = path.rpartition(".")[2]
+            if name == "_target_" and (not isinstance(value, str) or value not in installed):
                 raise UserError(f"hydra.{kind}.{path}={value}: not an installed {kind}.")
+            if name.startswith("_") and name != "_target_":
+                raise UserError(f"hydra.{kind}.{path}: not allowed.")
+    verbose = values["verbose"]
+    if not all(isinstance(name, str) for name in (verbose if isinstance(verbose, list) else [])) or not isinstance(
+        verbose, (bool, str, list)
+    ):
+        raise UserError(f"hydra.verbose={verbose}: expected true, false, or the names of loggers.")
+
+
+def vet_interpolations(config: DictConfig) -> None:
+    """Refuse references that multiply: a value with two references to one with two references, and so on."""
+    factor, length = 1, 0
+    for _, value in _leaves(OmegaConf.to_container(config, resolve=False)):
+        if isinstance(value, str):
+            factor *= max(len(re.findall(r"\$\{(?!now:|oc\.env:)", value)), 1)
+            length += len(value)
+    if factor * length > MAX_RESOLVED:
+        raise UserError("The configuration has too many interpolations ${…} in one another.")
 
 
 def _installed_targets(group: str) -> set[str]:
@@ -119,54 +173,6 @@ def _installed_targets(group: str) -> set[str]:
     return targets
 
 
-class VettedFileSource(FileConfigSource):
-    """YAML files, refused before they are built when they would explode."""
-
-    def load_config(self, config_path: str) -> ConfigResult:
-        path = Path(self.path) / self._normalize_file_name(config_path)
-        if path.is_file():
-            vet_yaml(path)
-        return super().load_config(config_path)
-
-
-def vet_yaml(path: Path) -> None:
-    """Refuse a YAML file that is huge, deep, or grows by its aliases (each counts as what it stands for)."""
-    if path.stat().st_size > MAX_YAML_BYTES:
-        raise UserError(f"{path}: larger than {MAX_YAML_BYTES} bytes.")
-    try:
-        size, depth = _expanded(path)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from error
-    if size > MAX_YAML_NODES or depth > MAX_YAML_DEPTH:
-        raise UserError(f"{path}: {size} values, {depth} levels: too large or too deep for a configuration.")
-
-
-def _expanded(path: Path) -> tuple[int, int]:
-    """The number of nodes with aliases written out, and the deepest level."""
-    anchors: dict[str, int] = {}
-    open_nodes: list[tuple[str | None, int]] = []
-    total = deepest = 0
-    with path.open(encoding="utf-8") as file:
-        for event in yaml.parse(file, Loader=yaml.SafeLoader):
-            if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
-                open_nodes.append((event.anchor, total))
-                deepest = max(deepest, len(open_nodes))
-                total += 1
-            elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
-                anchor, before = open_nodes.pop()
-                if anchor:
-                    anchors[anchor] = total - before
-            elif isinstance(event, yaml.ScalarEvent):
-                total += 1
-                if event.anchor:
-                    anchors[event.anchor] = 1
-            elif isinstance(event, yaml.AliasEvent):
-                total += anchors.get(event.anchor or "", MAX_YAML_NODES)  # an alias inside its own anchor never ends
-            if total > MAX_YAML_NODES or deepest > MAX_YAML_DEPTH:
-                break
-    return total, deepest
-
-
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict) and value:
         for key, child in value.items():
@@ -177,7 +183,3 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def _within(path: str, prefixes: Sequence[str]) -> bool:
     return any(path == prefix or path.startswith(prefix + ".") for prefix in prefixes)
-
-
-def _first(options: Sequence[str]) -> str:
-    return options[0] if options else "…"

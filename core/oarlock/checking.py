@@ -1,0 +1,220 @@
+"""What a composed configuration must be: every node typed, every key a field, every value one that is accepted."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from typing import Any
+
+from omegaconf import Container, DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from oarlock.errors import UserError, abbreviates, nearest, one_line
+from oarlock.plugins import Host, Registry
+from oarlock.schema import RootConfig, TrainerConfig
+
+ROOT_FIELDS = [field.name for field in dataclasses.fields(RootConfig)]
+
+# Far above any real configuration, and far below what hurts.
+MAX_VALUES, MAX_DEPTH = 20_000, 50
+
+
+def check(config: DictConfig, host: Host) -> None:
+    """Every node is typed, every key is a field, every value is one that its component accepts.
+
+    Raises:
+        UserError: names the key, what is expected and the nearest valid choice.
+    """
+    registry = host.registry
+    groups = registry.groups
+    for key in config:
+        if key not in ROOT_FIELDS and key not in groups:
+            raise unknown_key(str(key), None, registry)
+    for key in ROOT_FIELDS:
+        node = config._get_node(key)
+        if node is None:
+            raise UserError(f"{key}: it cannot be left out.")
+        _check_node(node, key, registry)
+    for group in groups.values():
+        node = config._get_node(group.name)
+        if group.many and isinstance(node, DictConfig) and not _is_empty(node):
+            for name in node:
+                _check_component(node._get_node(name), f"{group.name}.{name!s}", group.name, registry)
+        elif not group.many and node is not None and not node._is_none():
+            _check_component(node, group.name, group.name, registry)
+        elif group.required:
+            raise UserError(
+                f"{group.name}: one must be chosen, with {group.name}=… {nearest('', registry.options(group.name))}"
+            )
+        elif node is not None and not node._is_none():
+            raise UserError(f"{group.name}: choose with {group.name}=[NAME,…].")
+    _check_resolved(config, "")
+    instantiate(config, registry)
+
+
+def _check_component(node: Any, path: str, group: str, registry: Registry) -> None:
+    entry = None
+    if isinstance(node, DictConfig) and not _is_empty(node):
+        entry = registry.of(OmegaConf.get_type(node))
+    if entry is None:
+        name = path.rpartition(".")[2] if "." in path else ""
+        if name and not isinstance(node, DictConfig):
+            raise UserError(
+                f"{path} is a value, not a component; a file in {group}/ begins with '# @package {group}.NAME'."
+            )
+        if name in registry.options(group):
+            raise UserError(f"{path} has options but is not chosen; add +{group}={name}, or put it into {group}=[…].")
+        hint = nearest(name, registry.options(group))
+        raise UserError(f"{path} is not a registered component; choose one with {group}=NAME. {hint}")
+    if entry.group != group:
+        raise UserError(f"{path}: '{entry.path}' is of the group {entry.group}, not {group}.")
+    _check_node(node, path, registry)
+
+
+def _check_node(node: Any, path: str, registry: Registry) -> None:
+    """Walk a typed node: extra keys, missing values, untyped dictionaries in the place of components."""
+    if node._is_missing():
+        raise UserError(f"{path}: a value is needed; write {path}=…")
+    if not isinstance(node, (DictConfig, ListConfig)) or _is_empty(node):
+        return
+    cls = OmegaConf.get_type(node)
+    if dataclasses.is_dataclass(cls):
+        names = [field.name for field in dataclasses.fields(cls)]
+        for key in _keys(node):
+            if key not in names:
+                raise unknown_key(f"{path}.{key!s}", cls, registry)
+            _check_node(node._get_node(key), f"{path}.{key!s}", registry)
+        return
+    if isinstance(node, DictConfig) and node._metadata.ref_type is Any:
+        raise UserError(f"{path} is not a component; choose one with +GROUP@{path}=NAME.")
+    kind = node._metadata.element_type
+    for key in _keys(node):
+        child = node._get_node(key)
+        # OmegaConf takes a list for an int where the list is inside another.
+        if kind in (int, float, bool, str, bytes) and isinstance(child, Container):
+            raise UserError(f"{path}[{key!s}]: expected {kind.__name__}, got {child}.")
+        _check_node(child, f"{path}[{key!s}]", registry)
+
+
+def _keys(node: DictConfig | ListConfig) -> list[Any]:
+    return list(node.keys()) if isinstance(node, DictConfig) else list(range(len(node)))
+
+
+def _is_empty(node: Container) -> bool:
+    """Whether there is nothing to walk through: null, ???, or a reference to another node."""
+    return node._is_none() or node._is_missing() or node._is_interpolation()
+
+
+def _check_resolved(node: Any, path: str, count: int = 0) -> int:
+    """Follow every reference: refuse what is endless, what explodes when it is written out, what has another type."""
+    count += 1
+    if count > MAX_VALUES or path.count(".") > MAX_DEPTH:
+        raise UserError(f"{path}: the references ${{…}} in it lead to too many values.")
+    kind: Any = None
+    if node._is_interpolation():
+        kind = getattr(node._metadata, "element_type", None)
+        try:
+            node = node._dereference_node()
+        except (OmegaConfBaseException, ValueError) as error:
+            raise UserError(f"{path}: {one_line(error)}") from error
+    if isinstance(node, (DictConfig, ListConfig)) and not node._is_none() and not node._is_missing():
+        for key in _keys(node):
+            child: Any = node._get_node(key)
+            count = _check_resolved(child, f"{path}.{key!s}".lstrip("."), count)
+            # OmegaConf checks the types of values, but not of those inside a list that is only referred to.
+            value = node[key] if kind in (int, float, bool, str) else None
+            if value is not None and type(value) is not kind and (kind, type(value)) != (float, int):
+                raise UserError(f"{path}: its values must be {kind.__name__}, it refers to {value!r}.")
+    return count
+
+
+def chosen_components(config: DictConfig, registry: Registry) -> dict[str, str]:
+    """Every component in a configuration, nested ones too, as {config path: group/name}, outer before inner."""
+    found: dict[str, str] = {}
+
+    def walk(node: Any, path: str) -> None:
+        if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+            return
+        entry = registry.of(OmegaConf.get_type(node))
+        if entry is not None:
+            found[path] = entry.path
+        for key in node:
+            walk(node._get_node(key), f"{path}.{key!s}" if path else str(key))
+
+    walk(config, "")
+    return found
+
+
+def instantiate(config: DictConfig, registry: Registry) -> dict[str, Any]:
+    """The components by config path, in the order of the groups, lists in list order; and `''`, the root.
+
+    Raises:
+        UserError: a component refuses its values, or one has no value.
+    """
+    objects: dict[str, Any] = {}
+    # The values of the root without the groups, so that its own __post_init__ sees them typed.
+    own = {key: config[key] for key in ROOT_FIELDS}
+    own = {key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+           for key, value in own.items()}  # fmt: skip
+    objects[""] = _object("", OmegaConf.merge(OmegaConf.structured(RootConfig), own))
+    for group in registry.groups.values():
+        node = config._get_node(group.name)
+        if not isinstance(node, DictConfig) or node._is_none():
+            continue
+        for path, child in (
+            [(f"{group.name}.{name!s}", node._get_node(name)) for name in node] if group.many else [(group.name, node)]
+        ):
+            objects[path] = _object(path, child)
+    return objects
+
+
+def _object(path: str, node: Any) -> Any:
+    """The instance that a node stands for; the innermost first, so that an error names the right path."""
+    for key in node:
+        child = node._get_node(key)
+        if (
+            isinstance(child, DictConfig)
+            and not _is_empty(child)
+            and dataclasses.is_dataclass(OmegaConf.get_type(child))
+        ):
+            _object(f"{path}.{key!s}".lstrip("."), child)
+    try:
+        return OmegaConf.to_object(node)
+    except Exception as error:  # raised by a component's own __post_init__: what it says is about the values
+        if isinstance(error, OmegaConfBaseException) and not isinstance(error.__cause__, TypeError):
+            raise
+        message = one_line(error)
+        about = next((field for field in node if re.match(rf"{field}\b", message)), None)
+        raise UserError(f"{path}{'.' if about else ': '}{message}" if path else message) from error
+
+
+def unknown_key(key: str, cls: object, registry: Registry) -> UserError:
+    """The error for a key that does not exist, with the nearest that does."""
+    parent, _, name = key.rpartition(".")
+    if dataclasses.is_dataclass(cls) and parent:
+        hint = nearest(name, [field.name for field in dataclasses.fields(cls)])
+        return UserError(f"{key}: '{parent}' has no option '{name}'. {hint}")
+    if parent in registry.groups:
+        if name in registry.options(parent):
+            return UserError(f"{key}: '{name}' is not chosen; add +{parent}={name}.")
+        return UserError(f"{key}: there is no such {parent}. {nearest(name, registry.options(parent))}")
+    choices = [*registry.groups, *ROOT_FIELDS, "experiment"]
+    word = re.split(r"[./@]", key)[0]
+    inside = _paths_by_field(registry)
+    if key == word and not difflib.get_close_matches(word, choices, n=1, cutoff=0.75):
+        # `epochs=3` and `lr=0.1` are what people type who do not know yet where it belongs.
+        field = word if word in inside else next((name for name in inside if abbreviates(word, name)), None)
+        if field:
+            return UserError(f"{key}: there is no such group or option. Did you mean '{inside[field]}'?")
+    return UserError(f"{key}: there is no such group or option. {nearest(word, choices)}")
+
+
+def _paths_by_field(registry: Registry) -> dict[str, str]:
+    """Where each field of the trainer and of the components of one-of-a-kind groups is set."""
+    inside = {field.name: f"trainer.{field.name}" for field in dataclasses.fields(TrainerConfig)}
+    for entry in registry.entries.values():
+        if not registry.groups[entry.group].many:
+            for field in dataclasses.fields(entry.cls):
+                inside.setdefault(field.name, f"{entry.group}.{field.name}")
+    return inside

@@ -1,0 +1,133 @@
+"""Configuration files: the user's own are vetted before they are built, and none hides another without a word."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository, IConfigRepository
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import Container, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from oarlock.errors import UserError, one_line
+from oarlock.vetting import HYDRA_GROUPS, ONLY_GROUPS
+
+# A configuration is small; these bounds are far above any real one and far below what hurts.
+MAX_BYTES, MAX_NODES, MAX_DEPTH, MAX_LOADS = 1_000_000, 20_000, 50, 1_000
+
+
+class VettedRepository(ConfigRepository):
+    """Hydra's configuration files, where the user's own are vetted before they are built and hide no other."""
+
+    def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
+        super().initialize_sources(config_search_path)
+        for number, source in enumerate(self.sources):
+            if source.scheme() == "file":
+                self.sources[number] = VettedFileSource(source.provider, source.full_path())
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        holders = [source for source in self.sources if source.is_config(config_path)]
+        own = [source for source in holders if isinstance(source, VettedFileSource)]
+        if own and len(holders) > 1:
+            # The first would be taken, and the other vanish without a word.
+            raise UserError(f"{own[-1].path}/{config_path}.yaml: there is a '{config_path}' already; rename the file.")
+        loaded = super().load_config(config_path)
+        if own and loaded is not None:
+            config = loaded.config
+            if isinstance(config, DictConfig) and not isinstance(config._get_node("hydra"), DictConfig | None):
+                raise UserError(f"{own[-1].path}/{config_path}.yaml: hydra: expected a mapping.")
+            for default in loaded.defaults_list or []:
+                group = (getattr(default, "group", None) or getattr(default, "path", None) or "").lstrip("/")
+                if group.startswith("hydra/") and not HYDRA_GROUPS.match(group):
+                    raise UserError(f"{own[-1].path}/{config_path}.yaml: {group}: {ONLY_GROUPS}")
+        return loaded
+
+
+class BoundedRepository(CachingConfigRepository):
+    """One composition's view of the files: an end to files that name each other, or one another many times."""
+
+    def __init__(self, delegate: IConfigRepository) -> None:
+        super().__init__(delegate)
+        self._loads = 0
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        self._loads += 1
+        if self._loads > MAX_LOADS:
+            raise UserError(f"{config_path}: the defaults lists name too many files, or each other.")
+        return super().load_config(config_path)
+
+
+class VettedFileSource(FileConfigSource):
+    """YAML files, refused before they are built when they would explode."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        path = Path(self.path) / self._normalize_file_name(config_path)
+        config, text = read_yaml(path)
+        with _about(path):
+            return ConfigResult(self.provider, self.full_path(), config, self._get_header_dict(text[:512]))
+
+
+def read_yaml(path: Path) -> tuple[Container, str]:
+    """A YAML file that is not huge, not deep and does not explode by its aliases, as a configuration and as text.
+
+    Raises:
+        UserError: it is, or it is not YAML.
+    """
+    with _about(path):
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ValueError(f"larger than {MAX_BYTES} bytes, too large for a configuration")
+        text = content.decode()
+        if text.startswith("\ufeff"):
+            raise ValueError("it starts with a byte order mark; save it as plain UTF-8")
+        size, depth = _expanded(text)
+        if size > MAX_NODES or depth > MAX_DEPTH:
+            raise ValueError("too large or too deep for a configuration")
+        config: Container = OmegaConf.load(io.StringIO(text))
+        return config, text
+
+
+@contextlib.contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Say of which file it is that something is wrong."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise UserError(f"{path}: {line}{error.problem}.") from error
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
+        raise UserError(f"{path}: {one_line(error)}.") from error
+
+
+def _expanded(text: str) -> tuple[int, int]:
+    """The number of nodes with aliases written out, and the deepest level; counted as far as the bounds."""
+    anchors: dict[str, int] = {}
+    open_nodes: list[tuple[str | None, int]] = []
+    total = deepest = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
+            open_nodes.append((event.anchor, total))
+            deepest = max(deepest, len(open_nodes))
+            total += 1
+        elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
+            anchor, before = open_nodes.pop()
+            if anchor:
+                anchors[anchor] = total - before
+        elif isinstance(event, yaml.ScalarEvent):
+            total += 1
+            if event.anchor:
+                anchors[event.anchor] = 1
+        elif isinstance(event, yaml.AliasEvent):
+            total += anchors.get(event.anchor or "", MAX_NODES + 1)  # inside its own anchor it never ends
+        if total > MAX_NODES or deepest > MAX_DEPTH:
+            break
+    return total, deepest
