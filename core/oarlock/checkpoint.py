@@ -145,13 +145,10 @@ def remove(path: Path) -> None:
 
 
 def _free_name(root: Path, step: int) -> Path:
-    """`step-N`, or `step-N.1` where the run was saved twice at one step (before and after an evaluation)."""
-    path = root / f"step-{step:08d}"
-    number = 0
-    while path.exists():
-        number += 1
-        path = root / f"step-{step:08d}.{number}"
-    return path
+    """`step-N`, or `step-N.1` and so on where the run was saved at this step before (an evaluation lay between)."""
+    name = f"step-{step:08d}"
+    taken = [path.name for path in newest_first(root) if path.name.partition(".")[0] == name]
+    return root / (f"{name}.{int(taken[0].partition('.')[2] or 0) + 1}" if taken else name)
 
 
 def pack_tensors(tensors: dict[str, Any]) -> bytes:

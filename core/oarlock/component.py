@@ -60,6 +60,8 @@ def verify(cls: type, hooks: Collection[str]) -> None:
             raise BadComponent(
                 f"{where}: the field '{field.name}' has init=False; set it in __post_init__ without declaring it"
             )
+    if hasattr(cls, "state_dict") and not hasattr(cls, "load_state_dict"):
+        raise BadComponent(f"{where} has state_dict but no load_state_dict: its runs could not be resumed")
     for name, method in inspect.getmembers(cls, callable):
         marked = hasattr(method, "oarlock_impl")
         if name in hooks and not marked:

@@ -127,8 +127,9 @@ class Loader(ConfigLoaderImpl):
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]
     ) -> tuple[list[Override], CachingConfigRepository]:
-        parsed, _ = super()._parse_overrides_and_create_caching_repo(config_name, overrides)
-        return parsed, BoundedRepository(self.repository)
+        parsed, repository = parse(overrides), BoundedRepository(self.repository)
+        self._process_config_searchpath(config_name, parsed, repository)
+        return parsed, repository
 
 
 def _first_values(override: Override) -> list[str]:

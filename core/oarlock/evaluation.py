@@ -37,7 +37,7 @@ def evaluate(run: Run, part: Any) -> dict[str, float]:
 
     own = run.hook.evaluate(run=run, data=part)
     if own is not None:
-        return {name: float(value) for name, value in own.items()}
+        return {name: _number(value) for name, value in own.items()}
     training = run.model.training
     run.model.eval()
     losses, rows = [], []
@@ -56,9 +56,14 @@ def evaluate(run: Run, part: Any) -> dict[str, float]:
             run.model.train()
     if not rows:
         raise UserError("There is no row to evaluate.")
-    values = paddle.stack([loss.reshape([]) for loss in losses]).numpy().astype("float64")
+    values = paddle.stack([loss.reshape([]) for loss in losses]).astype("float64").numpy()
     mean = float((values * rows).sum() / sum(rows))
-    return {"loss": mean, **{name: float(metric.accumulate()) for name, metric in run.measures.items()}}
+    return {"loss": mean, **{name: _number(metric.accumulate()) for name, metric in run.measures.items()}}
+
+
+def _number(value: Any) -> float:
+    """A metric's value, which may be a tensor of one element."""
+    return float(value.item() if hasattr(value, "item") else value)
 
 
 def resolve_monitor(monitor: str | None, measures: dict[str, Metric], splits: list[str]) -> tuple[str, str]:

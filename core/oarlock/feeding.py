@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import random
+import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -110,7 +115,7 @@ class ResidentFeeder:
 
 
 class LoaderFeeder:
-    """Any dataset with a length, through Paddle's loader, in the same order as arrays would come."""
+    """Any dataset with a length, in the same order as arrays would come; in processes of Paddle's loader if asked."""
 
     def __init__(self, data: Data, trainer: TrainerConfig, seed: int) -> None:
         self._data, self._seed, self._workers = data, seed, trainer.num_workers
@@ -238,7 +243,7 @@ def as_batch(collated: Any) -> Batch:
 
 
 class _Samples:
-    """A dataset whose samples are transformed with their own generator."""
+    """The samples of an epoch: each drawn and transformed with generators that depend on its index alone."""
 
     def __init__(self, data: Data, seed: int, epoch: int) -> None:
         self._dataset, self._transform = data.train, data.transform
@@ -248,6 +253,10 @@ class _Samples:
         return len(self._dataset)
 
     def __getitem__(self, index: int) -> Any:
+        rng = sample_rng(self._seed, self._epoch, index)
+        # A dataset may draw from the global generators; in what order and process must not matter.
+        np.random.seed(int(rng.integers(2**32)))
+        random.seed(int(rng.integers(2**63)))
         sample = self._dataset[index]
         return (
             sample if self._transform is None else self._transform(sample, sample_rng(self._seed, self._epoch, index))
@@ -255,6 +264,18 @@ class _Samples:
 
 
 def _load(dataset: Any, rows: list[list[int]], data: Data, workers: int) -> Iterator[Batch]:
+    if workers and rows:
+        yield from _load_in_processes(dataset, rows, data, workers)
+        return
+    # Not through DataLoader: its reading thread runs ahead of the run's state, and hangs when a sample raises.
+    collate = _collate(data)
+    for part in rows:
+        with _global_generators_kept():
+            batch = as_batch(collate([dataset[row] for row in part]))
+        yield batch
+
+
+def _load_in_processes(dataset: Any, rows: list[list[int]], data: Data, workers: int) -> Iterator[Batch]:
     import paddle
 
     class Rows(paddle.io.BatchSampler):  # type: ignore[misc]
@@ -267,14 +288,38 @@ def _load(dataset: Any, rows: list[list[int]], data: Data, workers: int) -> Iter
         def __len__(self) -> int:
             return len(rows)
 
-    if not rows:
-        return
-    # The base class of a dataset is nominal in Paddle; a plain sequence works.
     loader = paddle.io.DataLoader(
-        dataset, batch_sampler=Rows(), collate_fn=data.collate, num_workers=workers, return_list=True
+        dataset,
+        batch_sampler=Rows(),
+        collate_fn=data.collate,
+        num_workers=workers,
+        return_list=True,
+        worker_init_fn=_end_with_parent,
     )
-    for collated in loader:
+    with _global_generators_kept():
+        batches = iter(loader)
+    for collated in batches:
         yield as_batch(collated)
+
+
+@contextlib.contextmanager
+def _global_generators_kept() -> Iterator[None]:
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+
+
+def _end_with_parent(worker: int) -> None:
+    """A loader process has no run to save: it ends on a signal, and with the process that it loads for."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def _collate(data: Data) -> Callable[[list[Any]], Any]:
@@ -283,8 +328,9 @@ def _collate(data: Data) -> Callable[[list[Any]], Any]:
     from paddle.io.dataloader.collate import default_collate_fn
 
     def collate(samples: list[Any]) -> Any:
-        batch = as_batch(default_collate_fn(samples))
-        return _tensors(batch)
+        if isinstance(samples[0], (tuple, list)) and len(samples[0]) == 2 and samples[0][1] is None:
+            return _tensors(Batch(default_collate_fn([sample[0] for sample in samples])))
+        return _tensors(as_batch(default_collate_fn(samples)))
 
     return collate
 

@@ -49,6 +49,13 @@ def claim_parameters(manager: pluggy.PluginManager, model: paddle.nn.Layer) -> d
     return claims
 
 
+def flat_parameters(parameters: Sequence[Any]) -> list[Any]:
+    """Parameters, or parameter groups, as a flat list."""
+    return [
+        parameter for group in parameters for parameter in (group["params"] if isinstance(group, dict) else [group])
+    ]
+
+
 class BuiltOptimizer:
     """An optimizer with the schedules of its learning rate, and its state by parameter path."""
 
@@ -64,9 +71,7 @@ class BuiltOptimizer:
             return rate
 
         self.optimizer = build(parameters, scheduled)
-        self.parameters: list[Any] = [
-            parameter for group in parameters for parameter in (group["params"] if isinstance(group, dict) else [group])
-        ]
+        self.parameters = flat_parameters(parameters)
 
     def state_dict(self, paths: dict[str, str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Tensors as {'path::accumulator': tensor}, and the schedules' states. `paths` maps names to paths.

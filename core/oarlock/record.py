@@ -8,6 +8,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,7 +22,7 @@ class RunFolder:
     """An existing run folder, with its record read."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.absolute()
         self._metrics: TextIO | None = None
         try:
             self.record: dict[str, Any] = json.loads((path / RUN).read_text(encoding="utf-8"))
@@ -29,6 +30,10 @@ class RunFolder:
             raise UserError(f"{path}: not a run's folder (it has no {RUN}).{_near(path)}") from error
         except (ValueError, OSError) as error:
             raise UserError(f"{path / RUN} cannot be read: {error}") from error
+        if not isinstance(self.record, dict) or not {"status", "components", "times", "total_steps"} <= set(
+            self.record
+        ):
+            raise UserError(f"{path / RUN} is not the record of a run.")
 
     @classmethod
     def create(cls, path: Path, config: str, record: dict[str, Any], *, number: bool) -> RunFolder:
@@ -46,8 +51,8 @@ class RunFolder:
         path = path.absolute()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            scratch = path.parent / f".{path.name}.{os.getpid()}"
-            scratch.mkdir()
+            scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+            scratch.chmod(0o755)
             write_text(scratch / CONFIG, config)
             write_text(scratch / RUN, json.dumps(record, indent=2) + "\n")
             (scratch / METRICS).touch()
@@ -79,14 +84,16 @@ class RunFolder:
         """
         with (self.path / ".lock").open("w") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # A record lock belongs to this process; a loader process that outlives it must not inherit it.
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise UserError(f"{shown(self.path)}: another process is working on this run.") from error
             try:
                 yield
             finally:
                 if self._metrics is not None:
-                    self._metrics.close()
+                    with contextlib.suppress(OSError):  # a full disk was reported when the line was written
+                        self._metrics.close()
                     self._metrics = None
 
     def update(self, **values: Any) -> None:

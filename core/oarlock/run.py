@@ -104,7 +104,7 @@ class Run:
 
     def stop(self, reason: str, status: str = "early_stopped") -> None:
         """End the training after this step or evaluation, as `early_stopped` or `pruned`."""
-        self.stop_reason, self.status = reason, status
+        self.stop_reason, self.status = reason or status, status
 
     def request_checkpoint(self) -> None:
         """Have a checkpoint saved after all callbacks of this moment."""
@@ -117,7 +117,12 @@ class Run:
             parameters: the parameters that it moves, or parameter groups.
             component: an instance with `build_optimizer`, from a field of the task or from `components`.
         """
-        from oarlock.optimization import BuiltOptimizer
+        from oarlock.optimization import BuiltOptimizer, flat_parameters
+
+        known = {parameter.name for parameter in self.model.parameters()}
+        if any(parameter.name not in known for parameter in flat_parameters(parameters)):
+            raise UserError("an optimizer moves parameters that are not in the model: no checkpoint would hold them.\n"
+                            "Make their layer a sublayer of what build_model returns.")  # fmt: skip
 
         def build(parameters: Sequence[Any], schedule: Callable[[float], Any]) -> Any:
             return call(component.build_optimizer, parameters=parameters, schedule=schedule)

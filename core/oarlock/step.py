@@ -31,7 +31,8 @@ def build_eager_step(run: Run) -> Step:
     def loss_of(batch: Batch) -> paddle.Tensor:
         loss = compute_loss(forward(model, batch), batch)
         for penalty in penalties:
-            loss = loss + penalty(model)
+            extra = penalty(model)
+            loss = loss if extra is None else loss + extra
         return loss
 
     def step(batches: Sequence[Batch]) -> paddle.Tensor:
@@ -48,11 +49,11 @@ def build_eager_step(run: Run) -> Step:
             (scaler.scale(loss) if scaler is not None else loss).backward()
             loss = loss.detach()
             total = loss if total is None else total + loss
+        if scaler is not None and (clips or after_backward):
+            scaler.unscale_(optimizer)
         for hook in after_backward:
             hook(run)
         if clips:
-            if scaler is not None:
-                scaler.unscale_(optimizer)
             clip_gradients(parameters, clips)
         if scaler is not None:
             scaler.step(optimizer)

@@ -8,12 +8,14 @@ import time
 from typing import Any
 
 from oarlock import checkpoint
-from oarlock.errors import NonFiniteError, OarlockError, RunFailed
+from oarlock.errors import NonFiniteError, OarlockError, RunFailed, UserError, nearest
 from oarlock.evaluation import evaluate
+from oarlock.record import finite
 from oarlock.run import Run
 from oarlock.signals import Signals
 
 log = logging.getLogger("oarlock")
+EPOCH_START, VALIDATION, EPOCH_END, TEST = range(4)
 
 
 class Interrupted(OarlockError):
@@ -32,19 +34,26 @@ def train(run: Run, signals: Signals) -> None:
     trainer = run.config.trainer
     period, unit = trainer.evaluation_period()
     step_function, seed = run.training_step, run.config.seed
-    schedules = [schedule for built in run.optimizers for schedule in built.schedules]
+    # One that follows a metric steps itself, when there is one.
+    schedules = [schedule for built in run.optimizers for schedule in built.schedules
+                 if not isinstance(schedule, paddle.optimizer.lr.ReduceOnPlateau)]  # fmt: skip
     on_step_end = run.flat("on_step_end", "run")
     watch, clock = FiniteWatch(run), CheckpointClock(run)
 
     run.hook.on_run_start(run=run)
     run.model.train()
-    while not _finished(run):
+    while not _finished(run) or _epoch_end_pending(run):
         if run.position == 0:
+            seed_moment(run, EPOCH_START)
             run.hook.on_epoch_start(run=run)
         epoch_complete = True
-        for batches in run.feeder.epoch(run.epoch, run.position):
+        steps = run.feeder.epoch(run.epoch, run.position)
+        while True:
             # The generator's state is a function of (seed, step), so that no resume can lose it.
             paddle.seed(mix(seed, run.step))
+            batches = next(steps, None)
+            if batches is None:
+                break
             loss = step_function(batches)
             run.step += 1
             run.position += 1
@@ -63,9 +72,13 @@ def train(run: Run, signals: Signals) -> None:
             if _finished(run):
                 epoch_complete = run.position == run.feeder.steps_per_epoch
                 break
+        if run.position == 0:
+            raise RunFailed(f"epoch {run.epoch + 1} has no training batch; an iterator that can be passed only once "
+                            "needs trainer.epochs=1")  # fmt: skip
         if epoch_complete:
             if unit == "epoch" and (run.epoch + 1) % period == 0:
                 _evaluate(run, watch)
+            seed_moment(run, EPOCH_END)
             run.hook.on_epoch_end(run=run)
             run.epoch += 1
             run.position = 0
@@ -85,6 +98,7 @@ def finish(run: Run) -> None:
         for name, weights in run.best_weights.items():
             own[name].set_value(weights)
     run.model.eval()
+    seed_moment(run, TEST)
     if run.data.test is not None:
         run.metrics.update({f"test/{name}": value for name, value in evaluate(run, run.data.test).items()})
     if run.status == "running":
@@ -98,25 +112,31 @@ def _finished(run: Run) -> bool:
     return run.epoch >= trainer.epochs
 
 
+def _epoch_end_pending(run: Run) -> bool:
+    """Whether the last step of an epoch was made, but not yet its evaluation and its end."""
+    return run.position > 0 and run.position == run.feeder.steps_per_epoch
+
+
 def _evaluate(run: Run, watch: FiniteWatch) -> None:
     """One evaluation: metrics, best weights, a line in the record, and only then the callbacks."""
-    import paddle
-
     watch.check()
     run.evaluated_step = run.step
+    seed_moment(run, VALIDATION)
     run.hook.on_evaluation_start(run=run)
     metrics = {"train/loss": run.loss_sum / run.loss_count} if run.loss_count else {}
     run.loss_sum, run.loss_count = 0.0, 0
-    paddle.seed(mix(run.config.seed, -run.step - 1))
     if run.data.valid is not None:
         metrics |= {f"valid/{name}": value for name, value in evaluate(run, run.data.valid).items()}
     run.metrics = metrics
+    if run.monitor not in metrics and run.monitor.startswith("valid/"):
+        raise UserError(f"monitor='{run.monitor}': the evaluation did not measure it. {nearest(run.monitor, metrics)}")
     value = metrics.get(run.monitor, math.nan)
     if improves(value, run.best["value"] if run.best else None, run.direction):
         run.best = {"step": run.step, "epoch": run.epoch + 1, "monitor": run.monitor, "value": value}
         run.best_weights = {name: tensor.clone().detach() for name, tensor in run.model.state_dict().items()}
     row: dict[str, Any] = {"epoch": run.epoch + 1, "step": run.step, "time": round(time.time(), 3)}
     row |= {"learning_rate": run.learning_rate(), **metrics}
+    row = finite(row)
     run.history.append(row)
     if run.record is not None:
         run.record.append_metrics(row)
@@ -125,10 +145,17 @@ def _evaluate(run: Run, watch: FiniteWatch) -> None:
 
 
 def improves(value: float, best: float | None, direction: str) -> bool:
-    """Whether a value is better than the best so far; NaN never is."""
-    if math.isnan(value):
+    """Whether a value is better than the best so far; NaN and infinity never are."""
+    if not math.isfinite(value):
         return False
     return best is None or (value > best if direction == "max" else value < best)
+
+
+def seed_moment(run: Run, moment: int) -> None:
+    """Seed Paddle for what happens beside the steps, as a function of (seed, step, moment)."""
+    import paddle
+
+    paddle.seed(mix(run.config.seed, -(4 * run.step + moment + 1)))
 
 
 def mix(seed: int, number: int) -> int:
@@ -143,11 +170,16 @@ class FiniteWatch:
     """Reads the losses and looks at the weights once in a while; a device is not waited for in between."""
 
     def __init__(self, run: Run) -> None:
+        import paddle
+
         self._run = run
         self._every = run.config.trainer.check_finite_every
         self._losses: list[Any] = []
         self._overflows = 0
         self._snapshot: dict[str, Any] = {}
+        # A buffer may be infinite by design, as the mask of an attention is.
+        self._watched = [name for name, tensor in run.model.state_dict().items()
+                         if tensor.is_floating_point() and bool(paddle.isfinite(tensor).all().item())]  # fmt: skip
         self._remember()
 
     def add(self, loss: Any) -> None:
@@ -180,10 +212,10 @@ class FiniteWatch:
                 self._overflows += 1
                 if run.scaler is None or self._overflows >= self._every:
                     self._fail(f"the loss of step {step} is {loss}")
-        floating = [tensor for tensor in run.model.state_dict().values() if tensor.is_floating_point()]
-        if floating and not bool(paddle.stack([paddle.isfinite(tensor).all() for tensor in floating]).all().item()):
-            names = [name for name, tensor in run.model.state_dict().items()
-                     if tensor.is_floating_point() and not bool(paddle.isfinite(tensor).all().item())]  # fmt: skip
+        weights = run.model.state_dict()
+        watched = {name: weights[name] for name in self._watched}
+        if watched and not bool(paddle.stack([paddle.isfinite(one).all() for one in watched.values()]).all().item()):
+            names = [name for name, tensor in watched.items() if not bool(paddle.isfinite(tensor).all().item())]
             self._fail(f"the weights {', '.join(names[:3])} are not finite after steps {first} to {run.step}")
         self._remember()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -122,8 +123,7 @@ def vet_overrides(overrides: Sequence[str], registry: Registry) -> None:
 
 def vet_hydra(hydra: DictConfig, overrides: Sequence[str]) -> None:
     """Compare Hydra's own configuration with the shipped one, and its targets with the installed ones."""
-    shipped = dict(_leaves(OmegaConf.to_container(OmegaConf.structured(HydraConf), resolve=False)))
-    shipped |= HYDRA_AS_SHIPPED
+    shipped = _shipped()
     values = OmegaConf.to_container(hydra, resolve=False)
     assert isinstance(values, dict)
     for path, value in _leaves(values):
@@ -149,6 +149,12 @@ def vet_hydra(hydra: DictConfig, overrides: Sequence[str]) -> None:
         verbose, (bool, str, list)
     ):
         raise UserError(f"hydra.verbose={verbose}: expected true, false, or the names of loggers.")
+
+
+@functools.cache
+def _shipped() -> dict[str, Any]:
+    plain = OmegaConf.to_container(OmegaConf.structured(HydraConf), resolve=False)
+    return {**dict(_leaves(plain)), **HYDRA_AS_SHIPPED}
 
 
 def vet_interpolations(config: DictConfig) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import yaml
 
-import oarlock
+import oarlock as package
 from oarlock import UserError, checkpoint, commands
+from oarlock.record import RunFolder
 
 QUICK = ["model.widths=[16]", "callback=[]", "trainer.epochs=3"]
 
@@ -21,7 +22,7 @@ def rows(folder):
 @pytest.fixture
 def run(tmp_path):
     def train(*overrides, name="run"):
-        return oarlock.train([*QUICK, f"hydra.run.dir={tmp_path / name}", *overrides])
+        return package.train([*QUICK, f"hydra.run.dir={tmp_path / name}", *overrides])
 
     return train
 
@@ -34,7 +35,7 @@ def test_the_result_and_the_folder_tell_the_same(run):
     assert set(result.metrics) == {f"{s}/{m}" for s in ("valid", "test") for m in ("loss", "accuracy")} | {"train/loss"}
     assert record["best"] == result.best
     assert record["components"]["optimizer"] == {
-        "component": "optimizer/sgd", "distribution": "oarlock", "version": oarlock.__version__
+        "component": "optimizer/sgd", "distribution": "oarlock", "version": package.__version__
     }  # fmt: skip
     assert record["device"] == "cpu"
     assert record["seed"] == 0
@@ -131,12 +132,12 @@ def test_resume_refuses_what_would_be_another_run(run):
     assert "completed already" in said[0]
 
 
-def test_a_run_that_is_being_trained_cannot_be_resumed(run):
+def test_a_run_that_is_being_trained_cannot_be_resumed(run, oarlock):
     folder = run().folder
-    from oarlock.record import RunFolder
-
-    with RunFolder(folder).locked(), pytest.raises(UserError, match="another process"):
-        commands.resume(folder, ["trainer.epochs=4"])
+    with RunFolder(folder).locked():
+        done = oarlock("resume", folder, "trainer.epochs=4")
+    assert done.returncode == 2
+    assert "another process" in done.stderr
 
 
 def test_evaluate_on_other_data(run):
