@@ -52,10 +52,12 @@ def multirun(host: Host, overrides: Sequence[str], config_dir: str | None) -> in
     arguments = list(composed.hydra.overrides.task)
     sweeper = composed.hydra.sweeper
     if sweeper._target_ == BASIC_SWEEPER:
-        points = grid([*(f"{key}={value}" for key, value in (sweeper.params or {}).items()), *arguments])
-        if sweeper.max_batch_size is not None:
-            if sweeper.max_batch_size < 1:
-                raise UserError(f"hydra.sweeper.max_batch_size={sweeper.max_batch_size}: expected at least 1")
+        params = OmegaConf.select(sweeper, "params") or {}
+        points = grid([*(f"{key}={value}" for key, value in params.items()), *arguments])
+        batch_size = OmegaConf.select(sweeper, "max_batch_size")
+        if batch_size is not None:
+            if not isinstance(batch_size, int) or batch_size < 1:
+                raise UserError(f"hydra.sweeper.max_batch_size={batch_size}: expected at least 1")
             # Hydra would check the jobs of a batch when the batches before it have been trained.
             for point in points:
                 loader.load_sweep_config(composed, point)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from hydra.conf import HydraConf
@@ -12,7 +13,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Sweep
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError
 
 from oarlock.errors import UserError, nearest, one_line
 from oarlock.plugins import Registry
@@ -137,18 +139,35 @@ def vet_hydra(hydra: DictConfig, overrides: Sequence[str]) -> None:
     for kind in ("launcher", "sweeper"):
         if not isinstance(values[kind], dict):
             raise UserError(f"hydra.{kind}: one must be chosen, with hydra/{kind}=…")
-        installed = _installed_targets(f"hydra/{kind}")
-        for path, value in {"_target_": None, **dict(_leaves(values[kind]))}.items():
-            name = path.rpartition(".")[2]
-            if name == "_target_" and (not isinstance(value, str) or value not in installed):
-                raise UserError(f"hydra.{kind}.{path}={value}: not an installed {kind}.")
-            if name.startswith("_") and name != "_target_":
-                raise UserError(f"hydra.{kind}.{path}: not allowed.")
+        installed = _installed(f"hydra/{kind}")
+        target = values[kind].get("_target_")
+        if not isinstance(target, str) or target not in installed:
+            raise UserError(f"hydra.{kind}._target_={target}: not an installed {kind}.")
+        for key in values[kind]:
+            if key not in installed[target]:
+                hint = nearest(str(key), [name for name in installed[target] if name != "_target_"])
+                raise UserError(f"hydra.{kind}.{key}: it has no such option. {hint}")
+        _vet_targets(hydra[kind], f"hydra.{kind}", installed)
     verbose = values["verbose"]
-    if not all(isinstance(name, str) for name in (verbose if isinstance(verbose, list) else [])) or not isinstance(
-        verbose, (bool, str, list)
-    ):
+    names = verbose if isinstance(verbose, list) else [] if isinstance(verbose, bool) else [verbose]
+    if not all(isinstance(name, str) for name in names):
         raise UserError(f"hydra.verbose={verbose}: expected true, false, or the names of loggers.")
+
+
+def _vet_targets(node: DictConfig | ListConfig, path: str, installed: Collection[str]) -> None:
+    """Hydra instantiates whatever has a `_target_` in here, however deep, in lists too, and behind references."""
+    keys: list[Any] = list(node.keys()) if isinstance(node, DictConfig) else list(range(len(node)))
+    for key in keys:
+        child: Any = node._get_node(key)
+        where = f"{path}.{key}"
+        if str(key).startswith("_") and (key != "_target_" or child._value() not in installed):
+            raise UserError(f"{where}={child._value()}: not installed, so not allowed.")
+        if child._is_interpolation():
+            with contextlib.suppress(InterpolationToMissingValueError):  # the number of a job that is not yet there
+                if isinstance(child._dereference_node(), Container):
+                    raise UserError(f"{where}={child._value()}: a reference to several values is not allowed here.")
+        elif isinstance(child, (DictConfig, ListConfig)) and not child._is_none() and not child._is_missing():
+            _vet_targets(child, where, installed)
 
 
 @functools.cache
@@ -168,15 +187,17 @@ def vet_interpolations(config: DictConfig) -> None:
         raise UserError("The configuration has too many interpolations ${…} in one another.")
 
 
-def _installed_targets(group: str) -> set[str]:
+def _installed(group: str) -> dict[str, list[str]]:
+    """What can be instantiated for a group of Hydra's, with its options."""
     configs = ConfigStore.instance()
-    targets: set[str] = set()
+    installed: dict[str, list[str]] = {}
     for name in configs.list(group):
         if name.endswith(".yaml"):
-            targets.add(str(OmegaConf.select(configs.load(f"{group}/{name}").node, "_target_")))
+            node = configs.load(f"{group}/{name}").node
+            installed[str(OmegaConf.select(node, "_target_"))] = [str(key) for key in node]
         else:
-            targets |= _installed_targets(f"{group}/{name}")
-    return targets
+            installed |= _installed(f"{group}/{name}")
+    return installed
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
