@@ -20,6 +20,22 @@ if TYPE_CHECKING:
     from oarlock.run import Run
 
 
+TRAIN_HELP = """\
+overrides:
+  optimizer=sgd                   choose an option of a group
+  optimizer.learning_rate=0.1     set a value
+  callback=[progress,ema]         choose the options of a list group
+  +callback=ema  ~callback.ema    add one, leave one out
+  experiment=seed_mnist           take a whole set of overrides from a file
+  -m optimizer=adam,sgd seed=0,1  sweep over all combinations; range(0,10,2) too
+  hydra/launcher=joblib           a sweep side by side (hydra-joblib-launcher)
+  hydra.run.dir=DIR               where to record it; a sweep: hydra.sweep.dir=DIR
+
+exit codes: 0 done, 1 the run failed, 2 the input is wrong,
+            75 stopped by a signal ('oarlock resume' continues it)
+"""
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are ours, and that does not guess abbreviated flags."""
 
@@ -39,30 +55,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return int(_dispatch(arguments))
+        code = int(_dispatch(arguments))
+        sys.stdout.flush()
+        return code
     except UserError as error:
-        _complain(str(error))
-        return Exit.BAD_INPUT
+        return _complain(str(error), Exit.BAD_INPUT)
     except RunFailed as error:
-        _complain(f"the run failed: {error}")
-        return Exit.RUN_FAILED
+        return _complain(f"the run failed: {error}", Exit.RUN_FAILED)
     except KeyboardInterrupt:
-        _complain("interrupted before there was anything to save")
-        return Exit.RUN_FAILED
+        return _complain("interrupted before there was anything to save", Exit.RUN_FAILED)
     except BrokenPipeError:
         # The reader (head, less) has left; that is no failure of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE
     except Exception as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            traceback.print_exc()
-            return Exit.RUN_FAILED
-        _complain(f"{describe(error)}; HYDRA_FULL_ERROR=1 shows the traceback")
-        return Exit.RUN_FAILED
+        return _complain(f"{describe(error)}; HYDRA_FULL_ERROR=1 shows the traceback", Exit.RUN_FAILED)
 
 
-def _complain(message: str) -> None:
+def _complain(message: str, code: Exit) -> Exit:
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        traceback.print_exc()
     print(f"error: {message}", file=sys.stderr, flush=True)
+    return code
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -82,7 +96,10 @@ def _dispatch(arguments: list[str]) -> int:
     if command is None:
         raise UserError(f"oarlock {arguments[0]}: there is no such command. {nearest(arguments[0], commands)}")
     parser = parser_of(command, host)
-    parsed = parser.parse_intermixed_args(arguments[1:])
+    try:
+        parsed = parser.parse_intermixed_args(arguments[1:])
+    except SystemExit:  # after --help; every complaint is a UserError
+        return Exit.DONE
     parsed.host = host
     return command.run(parsed)
 
@@ -93,9 +110,8 @@ def all_commands(host: Host) -> dict[str, Command]:
 
 
 def parser_of(command: Command, host: Host) -> Parser:
-    """The parser of a command; `train` and `check` list the groups in their help."""
-    groups = command.name in ("train", "check")
-    epilog = display.groups(host) if groups and ("-h" in sys.argv or "--help" in sys.argv) else None
+    """The parser of a command; `train` and `check` say in their help what an override is, and list the groups."""
+    epilog = f"{TRAIN_HELP}\n{display.groups(host)}" if command.name in ("train", "check") else None
     parser = Parser(prog=f"oarlock {command.name}", description=command.help, epilog=epilog)
     command.configure(parser)
     return parser
@@ -109,7 +125,9 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-m", "--multirun", action="store_true", help="sweep: a=1,2 makes one run for each value")
     parser.add_argument("-c", "--cfg", choices=["job", "hydra", "all"], help="print the configuration and stop")
     parser.add_argument("--resolve", action="store_true", help="with --cfg: write the values of ${…} out")
-    parser.add_argument("-cd", "--config-dir", metavar="DIR", help="a folder with more files: DIR/experiment/mine.yaml")
+    parser.add_argument(
+        "-cd", "--config-dir", metavar="DIR", help="your own files: DIR/experiment/mine.yaml, DIR/optimizer/mine.yaml"
+    )
 
 
 def _train(args: argparse.Namespace) -> int:

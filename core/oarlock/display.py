@@ -9,8 +9,12 @@ import shutil
 import textwrap
 from collections.abc import Mapping
 from enum import Enum
+from importlib import resources
 from typing import Any
 
+import yaml
+
+from oarlock.completion import experiments
 from oarlock.component import field_docs, summary
 from oarlock.errors import UserError, nearest
 from oarlock.plugins import Command, Host
@@ -28,11 +32,14 @@ def overview(commands: Mapping[str, Command]) -> str:
 
 def groups(host: Host) -> str:
     """Every group with its options, for the help of `train`."""
-    lines = ["groups (choose with GROUP=OPTION; a list takes several: callback=[progress,ema]):"]
+    lines = ["groups and their options, * by default:"]
+    chosen = defaults()
     for group in host.registry.groups.values():
-        options = host.registry.options(group.name)
+        options = [f"{option}*" if option in chosen.get(group.name, ()) else option
+                   for option in host.registry.options(group.name)]  # fmt: skip
         if options:
             lines.append(_wrapped(f"  {group.name:<13}", ", ".join(options), 15))
+    lines.append(_wrapped(f"  {'experiment':<13}", ", ".join(experiments()), 15))
     lines += ["", "options of the core (oarlock show trainer; oarlock show GROUP/OPTION for a component):"]
     for path, cls in (("", RootConfig), ("trainer.", TrainerConfig), ("trainer.checkpoint.", CheckpointConfig)):
         docs = field_docs(cls)
@@ -41,6 +48,16 @@ def groups(host: Host) -> str:
                 name = f"{path}{field.name}={_text(_default(field))}"
                 lines.append(_wrapped(f"  {name:<37} ", docs.get(field.name, ""), 40))
     return "\n".join(lines)
+
+
+def defaults() -> dict[str, list[str]]:
+    """The options that a run without overrides has, by group."""
+    chosen: dict[str, list[str]] = {}
+    config = resources.files("oarlock_conf").joinpath("config.yaml").read_text(encoding="utf-8")
+    for entry in yaml.safe_load(config)["defaults"]:
+        for group, names in entry.items() if isinstance(entry, dict) else ():
+            chosen[group] = names if isinstance(names, list) else [names]
+    return chosen
 
 
 def plugins(host: Host) -> str:

@@ -36,6 +36,7 @@ class CheckpointConfig:
     def __post_init__(self) -> None:
         _at_least(2, keep=self.keep)
         _at_least(1, every_steps=self.every_steps, every_epochs=self.every_epochs)
+        _at_least(0, every_seconds=self.every_seconds)
 
 
 @dataclass
@@ -111,11 +112,13 @@ class RootConfig:
 
     def __post_init__(self) -> None:
         _at_least(0, seed=self.seed)
+        if self.seed >= 2**63:
+            raise ValueError(f"seed={self.seed}: expected less than 2**63")
         if not re.fullmatch(r"auto|cpu|gpu(:\d+)?", self.device):
             raise ValueError(f"device='{self.device}': expected auto, cpu, gpu or gpu:N")
 
 
 def _at_least(least: int, **values: Optional[float]) -> None:
     for name, value in values.items():
-        if value is not None and value < least:
+        if value is not None and not value >= least:  # not: NaN is at least nothing
             raise ValueError(f"{name}={value}: expected at least {least}")

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def job(composed: DictConfig) -> float:
     except Exception as error:
         # The other jobs go on; the failure stands in the run's record, or beside it, and in the summary.
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
+            traceback.print_exc()
         message = str(error) if isinstance(error, (RunFailed, UserError)) else describe(error)
         print(f"error: {message}", flush=True)
         if not isinstance(error, RunFailed):

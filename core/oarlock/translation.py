@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator
 
@@ -24,15 +23,11 @@ def user_errors(host: Host) -> Iterator[None]:
     except UserError:
         raise
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
         raise _translate(error, host) from error
     except RecursionError as error:
         raise UserError("The configuration is nested too deeply.") from error
     except (ValueError, TypeError, AssertionError, AttributeError, KeyError, OSError) as error:
         # Hydra itself lets these escape on odd input; composition has no other source of them.
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
         raise UserError(f"The configuration cannot be composed: {one_line(error)}") from error
 
 
