@@ -188,7 +188,6 @@ def _intact(folder: Path) -> tuple[dict[str, bytes], Path | None]:
     for error in damaged:
         instead = f"using {path.name}" if path is not None else "there is no earlier one"
         print(f"warning: checkpoint {error}; {instead}", file=sys.stderr)
-        log.warning("checkpoint %s; %s", error, instead)
     return files, path
 
 

@@ -70,8 +70,13 @@ class BuiltOptimizer:
                 self.schedules.append(rate)
             return rate
 
-        self.optimizer = build(parameters, scheduled)
         self.parameters = flat_parameters(parameters)
+        penalties = [parameter.regularizer for parameter in self.parameters]
+        self.optimizer = build(parameters, scheduled)
+        for parameter, penalty in zip(self.parameters, penalties, strict=True):
+            # Paddle overwrites them with a group's weight decay, also where the group has none.
+            if parameter.regularizer is None:
+                parameter.regularizer = penalty
 
     def state_dict(self, paths: dict[str, str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Tensors as {'path::accumulator': tensor}, and the schedules' states. `paths` maps names to paths.

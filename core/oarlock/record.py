@@ -68,7 +68,7 @@ class RunFolder:
                     continue
                 shutil.rmtree(scratch, ignore_errors=True)
                 raise UserError(
-                    f"{path} exists already.\nContinue it with 'oarlock resume {shown(path)}', or choose another "
+                    f"{shown(path)} exists already.\nContinue it with 'oarlock resume {shown(path)}', or choose another "
                     "hydra.run.dir."
                 ) from error
             sync_folder(target.parent)

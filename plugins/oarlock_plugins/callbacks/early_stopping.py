@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Optional
 
 from oarlock import UserError, component, hookimpl
+from oarlock_plugins.ranges import within
 
 
 class Form(Enum):
@@ -44,8 +45,7 @@ class EarlyStopping:
     def __post_init__(self):
         if self.patience < 1:
             raise ValueError(f"patience={self.patience}: expected at least 1")
-        if self.min_delta < 0:
-            raise ValueError(f"min_delta={self.min_delta}: expected at least 0")
+        within(0, math.inf, min_delta=self.min_delta, min_epochs=self.min_epochs)
         if self.balance_limit <= self.balance_start:
             raise ValueError(f"balance_limit={self.balance_limit}: expected more than balance_start")
         self._best = None

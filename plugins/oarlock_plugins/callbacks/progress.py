@@ -28,22 +28,16 @@ class Progress:
     @hookimpl
     def on_run_start(self, run):
         self._started = time.monotonic()
-        if self.bar and sys.stdout.isatty():
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._bar = Progress(
-                TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                transient=True,
-            )  # fmt: skip
-            self._bar.start()
-            self._task = self._bar.add_task("", total=run.feeder.steps_per_epoch, epoch=run.epoch + 1)
+        self._shows_bar = self.bar and sys.stdout.isatty()
 
     @hookimpl
     def on_step_end(self, run):
-        if self._bar is not None:
+        if self._shows_bar:
             now = time.monotonic()
             if now >= self._next:
                 self._next = now + self.refresh_seconds
+                if self._bar is None:
+                    self._open(run)
                 self._bar.update(self._task, completed=run.position, epoch=run.epoch + 1)
 
     @hookimpl
@@ -63,6 +57,17 @@ class Progress:
     @hookimpl
     def on_failure(self, run):
         self._close()
+
+    def _open(self, run):
+        # Not in on_run_start: `oarlock check` starts a run that never ends, and would leave the cursor hidden.
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            transient=True,
+        )  # fmt: skip
+        self._bar.start()
+        self._task = self._bar.add_task("", total=run.feeder.steps_per_epoch, epoch=run.epoch + 1)
 
     def _close(self):
         if self._bar is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Optional
 
 from oarlock import Arrays, Data, UserError, component, hookimpl
 from oarlock_plugins.data.scale import scale
+from oarlock_plugins.ranges import within
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -17,24 +19,29 @@ FILES = {
 }
 
 
-def read_idx(path):
-    """An IDX file of unsigned bytes (LeCun's format), gzipped or not, as an array.
+def read_idx(path, axes):
+    """An IDX file of unsigned bytes (LeCun's format), gzipped or not, as an array with so many axes.
 
     Raises:
-        UserError: the file is not one, or ends too early.
+        UserError: the file is not one, is empty, ends too early or too late.
     """
     import numpy as np
 
+    start = 4 + 4 * axes
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        zero, kind, axes = struct.unpack(">HBB", content[:4])
-        shape = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
-        values = np.frombuffer(content, np.uint8, offset=4 + 4 * axes)
-    except (OSError, EOFError, zlib.error, struct.error, ValueError) as error:
+        content = path.read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
+        zero, kind, found, *shape = struct.unpack(f">HBB{axes}I", content[:start])
+    except (OSError, EOFError, zlib.error, struct.error) as error:
         raise UserError(f"{path}: not a readable IDX file: {error}") from error
-    if zero != 0 or kind != 8 or values.size != np.prod(shape, dtype=np.int64):
-        raise UserError(f"{path}: not a complete IDX file of unsigned bytes.")
-    return values.reshape(shape)
+    if (zero, kind, found) != (0, 8, axes):
+        raise UserError(f"{path}: not an IDX file of unsigned bytes with {axes} axes.")
+    if len(content) - start != math.prod(shape) or not math.prod(shape):
+        raise UserError(
+            f"{path}: {len(content) - start} bytes of values; its header says {' x '.join(map(str, shape))}."
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
 @component
@@ -52,19 +59,26 @@ class Mnist:
     split_seed: int = 0
 
     def __post_init__(self):
-        if not 0 <= self.valid_fraction < 1:
-            raise ValueError(f"valid_fraction={self.valid_fraction}: expected 0 <= valid_fraction < 1")
+        within(0, 1, valid_fraction=self.valid_fraction)
 
     @hookimpl
     def build_data(self):
-        train, valid = self._rows("train").split(self.valid_fraction, self.split_seed)
+        rows, test = self._rows("train"), self._rows("test")
+        if rows.inputs.shape[1:] != test.inputs.shape[1:]:
+            raise UserError("data=mnist: the images of the training and the test files differ in size.")
+        train, valid = rows.split(self.valid_fraction, self.split_seed)
         return Data(
-            train, valid if len(valid) else None, self._rows("test"),
+            train, valid if len(valid) else None, test,
             class_names=[str(digit) for digit in range(10)], preprocess=scale(255),
         )  # fmt: skip
 
     def _rows(self, part):
-        images, labels = (read_idx(path) for path in self._files(part))
+        image_file, label_file = self._files(part)
+        images, labels = read_idx(image_file, 3), read_idx(label_file, 1)
+        if len(images) != len(labels):
+            raise UserError(f"{label_file}: {len(labels)} labels; {image_file.name} has {len(images)} images.")
+        if labels.max() > 9:
+            raise UserError(f"{label_file}: a label is {labels.max()}; expected 0 to 9.")
         return Arrays(images[:, None], labels.astype("int64"))
 
     def _files(self, part):

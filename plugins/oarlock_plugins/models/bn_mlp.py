@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import field
 
 from oarlock import component, hookimpl
+from oarlock_plugins.ranges import within
 
 
 @component
@@ -26,15 +28,13 @@ class BnMlp:
     dropout: float = 0.0
 
     def __post_init__(self):
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout}: expected 0 <= dropout < 1")
+        within(0, math.inf, epsilon=self.epsilon)
+        within(0, 1, momentum=self.momentum, dropout=self.dropout)
         if any(width < 1 for width in self.widths):
             raise ValueError(f"widths={self.widths}: expected positive numbers")
 
     @hookimpl
     def build_model(self, spec):
-        import math
-
         from paddle import nn
 
         layers = [nn.Flatten()] if len(spec.input_shape) > 1 else []

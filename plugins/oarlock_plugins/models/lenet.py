@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from oarlock import UserError, component, hookimpl
+from oarlock_plugins.ranges import within
 
 
 @component
 class LeNet:
-    """LeNet-5 (LeCun et al. 1998) with ReLU, max pooling and batch normalisation, for images [channels, 28, 28].
+    """LeNet-5 (LeCun et al. 1998) with ReLU, max pooling and batch normalisation.
+
+    For images [channels, height, width] of at least 12 x 12; the first convolution pads by 2, so that images of
+    28 x 28 give the paper's sizes.
 
     Args:
         batch_norm: normalise after each convolution.
@@ -16,6 +20,9 @@ class LeNet:
 
     batch_norm: bool = True
     dropout: float = 0.0
+
+    def __post_init__(self):
+        within(0, 1, dropout=self.dropout)
 
     @hookimpl
     def build_model(self, spec):

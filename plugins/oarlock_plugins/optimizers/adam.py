@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from oarlock import component, hookimpl
+from oarlock_plugins.ranges import within
 
 
 @component
@@ -20,6 +23,10 @@ class Adam:
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+
+    def __post_init__(self):
+        within(0, math.inf, learning_rate=self.learning_rate, epsilon=self.epsilon)
+        within(0, 1, beta1=self.beta1, beta2=self.beta2)
 
     @hookimpl
     def build_optimizer(self, parameters, schedule):

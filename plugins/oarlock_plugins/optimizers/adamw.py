@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from oarlock import component, decays, hookimpl
+from oarlock_plugins.ranges import within
 
 
 @component
@@ -24,6 +27,10 @@ class AdamW:
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.01
+
+    def __post_init__(self):
+        within(0, math.inf, learning_rate=self.learning_rate, epsilon=self.epsilon, weight_decay=self.weight_decay)
+        within(0, 1, beta1=self.beta1, beta2=self.beta2)
 
     @hookimpl
     def prepare_parameters(self, model):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from oarlock import component, hookimpl
+from oarlock_plugins.ranges import within
 
 
 @component
@@ -18,6 +21,10 @@ class Momentum:
     learning_rate: float = 0.01
     momentum: float = 0.9
     nesterov: bool = False
+
+    def __post_init__(self):
+        within(0, math.inf, learning_rate=self.learning_rate)
+        within(0, 1, momentum=self.momentum)
 
     @hookimpl
     def build_optimizer(self, parameters, schedule):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from oarlock import component, hookimpl
+from oarlock_plugins.ranges import within
 
 
 @component
@@ -14,6 +17,9 @@ class Sgd:
     """
 
     learning_rate: float = 0.1
+
+    def __post_init__(self):
+        within(0, math.inf, learning_rate=self.learning_rate)
 
     @hookimpl
     def build_optimizer(self, parameters, schedule):

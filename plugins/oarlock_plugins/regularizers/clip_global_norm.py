@@ -23,7 +23,7 @@ class ClipGlobalNorm:
     min_norm: Optional[float] = None
 
     def __post_init__(self):
-        if self.max_norm <= 0:
+        if not self.max_norm > 0:
             raise ValueError(f"max_norm={self.max_norm}: expected a positive number")
         if self.min_norm is not None and not 0 < self.min_norm <= self.max_norm:
             raise ValueError(f"min_norm={self.min_norm}: expected 0 < min_norm <= max_norm={self.max_norm}")
@@ -39,9 +39,14 @@ class ClipGlobalNorm:
     def _within_bounds(self, pairs):
         import paddle
 
-        if not pairs:
+        # What Paddle's own clip does with a parameter that was made with need_clip=False.
+        clipped = [gradient for parameter, gradient in pairs if getattr(parameter, "need_clip", True)]
+        if not clipped:
             return pairs
-        norm = paddle.add_n([gradient.astype("float32").square().sum() for _, gradient in pairs]).sqrt()
+        norm = paddle.add_n([gradient.astype("float32").square().sum() for gradient in clipped]).sqrt()
         target = norm.clip(self.min_norm, self.max_norm)
         factor = paddle.where(norm > 0, target / norm, paddle.ones_like(norm))
-        return [(parameter, gradient * factor.astype(gradient.dtype)) for parameter, gradient in pairs]
+        return [
+            (parameter, gradient * factor.astype(gradient.dtype) if getattr(parameter, "need_clip", True) else gradient)
+            for parameter, gradient in pairs
+        ]

@@ -1,8 +1,11 @@
-"""Penalties on the weights, coupled to the gradient by Paddle's own regularizers."""
+"""Penalties on the weights, coupled to the gradient by Paddle's own regularizers, which act after every clip."""
 
 from __future__ import annotations
 
+import math
+
 from oarlock import component, decays, hookimpl
+from oarlock_plugins.ranges import within
 
 
 def _regularize(model, coefficient, regularizer):
@@ -14,13 +17,18 @@ def _regularize(model, coefficient, regularizer):
 
 @component
 class L1:
-    """L1 penalty: coefficient * sum |w| is added to the loss, for weights but not for biases and norms' scales.
+    """L1 penalty: coefficient * sign(w) is added to the gradient, for weights but not for biases and norms' scales.
+
+    The gradient is that of coefficient * sum |w|; it is added after clipping, and `train/loss` does not show it.
 
     Args:
         coefficient: the regularisation coefficient, lambda.
     """
 
     coefficient: float = 1e-5
+
+    def __post_init__(self):
+        within(0, math.inf, coefficient=self.coefficient)
 
     @hookimpl
     def prepare_parameters(self, model):
@@ -31,13 +39,18 @@ class L1:
 
 @component
 class L2:
-    """L2 penalty: coefficient / 2 * sum w^2 is added to the loss, for weights but not for biases and norms' scales.
+    """L2 penalty: coefficient * w is added to the gradient, for weights but not for biases and norms' scales.
+
+    The gradient is that of coefficient / 2 * sum w^2; it is added after clipping, and `train/loss` does not show it.
 
     Args:
         coefficient: the regularisation coefficient, lambda.
     """
 
     coefficient: float = 1e-4
+
+    def __post_init__(self):
+        within(0, math.inf, coefficient=self.coefficient)
 
     @hookimpl
     def prepare_parameters(self, model):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from oarlock import component, hookimpl
+from oarlock_plugins.ranges import within
 from oarlock_plugins.schedules.warmup import warmed_up
 
 
@@ -15,6 +18,9 @@ class Constant:
     """
 
     warmup_steps: int = 0
+
+    def __post_init__(self):
+        within(0, math.inf, warmup_steps=self.warmup_steps)
 
     @hookimpl
     def build_schedule(self, learning_rate):

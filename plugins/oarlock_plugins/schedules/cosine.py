@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from oarlock import UserError, component, hookimpl
+from oarlock_plugins.ranges import within
 from oarlock_plugins.schedules.warmup import warmed_up
 
 
@@ -14,11 +15,15 @@ class Cosine:
 
     Args:
         warmup_steps: optimizer steps over which the rate rises linearly.
-        final_factor: the rate at the end, as a share of the learning rate.
+        final_factor: the rate after the last step, as a share of the learning rate.
     """
 
     warmup_steps: int = 0
     final_factor: float = 0.0
+
+    def __post_init__(self):
+        within(0, math.inf, warmup_steps=self.warmup_steps)
+        within(0, 1, final_factor=self.final_factor)
 
     @hookimpl
     def build_schedule(self, learning_rate, total_steps):

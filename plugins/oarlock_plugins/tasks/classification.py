@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from oarlock import UserError, component, hookimpl
+from oarlock_plugins.ranges import within
 
 
 class Accuracy:
@@ -17,7 +18,9 @@ class Accuracy:
         self._correct, self._rows = None, 0
 
     def update(self, output, batch):
-        correct = (output.argmax(axis=-1) == batch.targets).sum()
+        predicted = output.argmax(axis=-1)
+        # Targets of shape [rows, 1], Paddle's custom, would otherwise be compared with every row.
+        correct = (predicted == batch.targets.reshape(predicted.shape)).sum()
         self._correct = correct if self._correct is None else self._correct + correct
         self._rows += batch.size
 
@@ -27,7 +30,7 @@ class Accuracy:
 
 @component
 class Classification:
-    """Softmax cross-entropy on logits [rows, classes] and integer targets [rows]; measures accuracy.
+    """Softmax cross-entropy on logits [rows, classes] and integer targets [rows] or [rows, 1]; measures accuracy.
 
     Args:
         label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2016).
@@ -36,8 +39,7 @@ class Classification:
     label_smoothing: float = 0.0
 
     def __post_init__(self):
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing={self.label_smoothing}: expected 0 <= label_smoothing < 1")
+        within(0, 1, label_smoothing=self.label_smoothing)
 
     @hookimpl
     def compute_loss(self, output, batch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oarlock import component, hookimpl
+from oarlock import UserError, component, hookimpl
 
 
 class _MeanError:
@@ -36,7 +36,11 @@ class Regression:
         return (output.reshape(batch.targets.shape) - batch.targets).square().mean()
 
     @hookimpl
-    def build_metrics(self):
+    def build_metrics(self, data):
+        if data.class_names is not None:
+            raise UserError(
+                "task=regression needs data with numbers to predict, this has classes. Try task=classification."
+            )
         return {
             "rmse": _MeanError(lambda error: error.square(), lambda mean: mean**0.5),
             "mae": _MeanError(lambda error: error.abs()),
