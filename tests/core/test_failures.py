@@ -121,3 +121,78 @@ def test_an_exception_in_a_component_is_short_on_the_terminal_and_whole_in_the_l
     again = oarlock("resume", "run", env=env)
     assert again.returncode == 0
     assert "from the start" in again.stdout
+
+
+ODD = '''
+import numpy as np
+import paddle
+from oarlock import Data, InputSpec, component, hookimpl
+
+
+class Rows(paddle.io.Dataset):
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, index):
+        if index == 40:
+            raise KeyError("row 40 is not there")
+        return np.full(3, index, "float32"), index % 2
+
+
+@component
+class Odd:
+    """One of its rows raises."""
+
+    @hookimpl
+    def build_data(self):
+        return Data(Rows(), inputs=InputSpec((3,)), class_names=["a", "b"])
+
+
+@component
+class Plateau:
+    """A schedule that follows a metric, and steps itself."""
+
+    @hookimpl
+    def build_schedule(self, learning_rate):
+        self._schedule = paddle.optimizer.lr.ReduceOnPlateau(learning_rate, mode="max", patience=0, factor=0.5)
+        return self._schedule
+
+    @hookimpl
+    def on_evaluation_end(self, metrics):
+        self._schedule.step(0.0)
+
+
+@component
+class Exits:
+    """Ends the process by itself."""
+
+    @hookimpl
+    def on_step_end(self, run):
+        raise SystemExit(0)
+
+
+@hookimpl
+def register_components(register):
+    register("data/odd", Odd)
+    register("schedule/plateau", Plateau)
+    register("callback/exits", Exits)
+'''
+
+
+def test_a_sample_that_raises_fails_the_run(oarlock, plugin):
+    done = oarlock("train", "data=odd", "callback=[]", "trainer.batch_size=8", env=plugin(ODD), timeout=60)
+    assert done.returncode == 1
+    assert "row 40 is not there" in done.stderr
+
+
+def test_a_component_that_exits_fails_the_run(oarlock, plugin, tmp_path):
+    done = oarlock("train", "callback=[exits]", "hydra.run.dir=run", env=plugin(ODD))
+    assert done.returncode == 1
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
+
+
+def test_a_schedule_that_follows_a_metric_steps_itself(oarlock, plugin, tmp_path):
+    job = ["train", "schedule=plateau", "callback=[]", "trainer.epochs=3", "optimizer.learning_rate=0.004"]
+    assert oarlock(*job, "hydra.run.dir=run", env=plugin(ODD)).returncode == 0
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["learning_rate"] for line in lines] == pytest.approx([0.004, 0.004, 0.002])

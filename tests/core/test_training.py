@@ -149,3 +149,33 @@ def test_evaluate_on_other_data(run):
         commands.evaluate(folder, splits=["tset"])
     with pytest.raises(UserError, match=r"data\.split_sed"):
         commands.evaluate(folder, ["data.split_sed=5"])
+
+
+def test_a_run_that_was_made_longer_stays_longer(run):
+    folder = run("trainer.epochs=1").folder
+    commands.resume(folder, ["trainer.epochs=3", "trainer.max_steps=40"], say=lambda text: None)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert (config["trainer"]["epochs"], config["trainer"]["max_steps"]) == (3, 40)
+    record = RunFolder(folder)
+    record.update(status="running")  # as a kill leaves it
+    longer = commands.resume(folder, ["trainer.max_steps=50"], say=lambda text: None)
+    assert longer.step == 50
+
+
+def test_what_does_not_make_a_run_longer_does_not_restart_it(tmp_path):
+    folder = package.train(
+        ["model.widths=[16]", "callback.early_stopping.patience=1", f"hydra.run.dir={tmp_path / 'run'}"]
+    ).folder
+    evaluations = len(rows(folder))
+    assert json.loads((folder / "run.json").read_text())["status"] == "early_stopped"
+    again = commands.resume(folder, ["trainer.checkpoint.keep=3"], say=lambda text: None)
+    assert again.status == "early_stopped"
+    assert len(rows(folder)) == evaluations
+
+
+def test_many_checkpoints_of_one_step_are_numbered_on(tmp_path):
+    for number in range(5):
+        path = checkpoint.write(tmp_path, 8, {"state.json": str(number).encode()}, keep=2)
+        assert path.is_dir()
+        assert next(checkpoint.newest_first(tmp_path)) == path
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000008.3", "step-00000008.4"]
