@@ -32,12 +32,12 @@ def check(config: DictConfig, host: Host) -> None:
         if key not in ROOT_FIELDS and key not in groups:
             raise unknown_key(str(key), None, registry)
     for key in ROOT_FIELDS:
-        node = config._get_node(key)
+        node = config._get_node(key, validate_access=False)
         if node is None:
             raise UserError(f"{key}: it cannot be left out.")
         _check_node(node, key, registry)
     for group in groups.values():
-        node = config._get_node(group.name)
+        node = config._get_node(group.name, validate_access=False)
         if group.many and isinstance(node, DictConfig) and not _is_empty(node):
             for name in node:
                 _check_component(node._get_node(name), f"{group.name}.{name!s}", group.name, registry)
@@ -159,7 +159,7 @@ def instantiate(config: DictConfig, registry: Registry) -> dict[str, Any]:
            for key, value in own.items()}  # fmt: skip
     objects[""] = _object("", OmegaConf.merge(OmegaConf.structured(RootConfig), own))
     for group in registry.groups.values():
-        node = config._get_node(group.name)
+        node = config._get_node(group.name, validate_access=False)
         if not isinstance(node, DictConfig) or node._is_none():
             continue
         for path, child in (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -65,15 +67,21 @@ def compose(host: Host, overrides: Sequence[str], config_dir: str | None = None,
         raise UserError(f"hydra.run.dir={folder!r}: expected the path of a folder.")
     chosen = any(override.lstrip("+").startswith("hydra.run.dir=") for override in overrides)
     sweeps = config.hydra.mode is RunMode.MULTIRUN
-    return Composed(without_hydra(config), config.hydra, Path(folder), chosen, sweeps)
+    hydra = config.hydra
+    with flag_override(config, ["struct", "readonly"], False):
+        del config["hydra"]
+    return Composed(config, hydra, Path(folder), chosen, sweeps)
 
 
-def without_hydra(config: DictConfig) -> DictConfig:
-    """The part of a composed configuration that belongs to the run."""
-    plain = config.copy()
-    with flag_override(plain, ["struct", "readonly"], False):
-        del plain["hydra"]
-    return plain
+@contextlib.contextmanager
+def without_hydra(config: DictConfig) -> Iterator[None]:
+    """Take Hydra's own part out of a composed configuration for a while, as it will be when a run reads it."""
+    with flag_override(config, ["struct", "readonly", "no_deepcopy_set_nodes"], [False, False, True]):
+        hydra = config.pop("hydra")
+        try:
+            yield
+        finally:
+            config["hydra"] = hydra
 
 
 class Loader(ConfigLoaderImpl):
@@ -107,8 +115,7 @@ class Loader(ConfigLoaderImpl):
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
         with user_errors(self.host):
-            vet_overrides(overrides, self.host.registry)
-            typed, parsed = overrides, parse(overrides)
+            typed, parsed = overrides, vet_overrides(overrides, self.host.registry)
             if run_mode is RunMode.MULTIRUN:
                 # The sweep itself is composed as its first job, so that options of a swept component are known.
                 self.validate_sweep_overrides_legal(parsed, run_mode, from_shell)
@@ -118,7 +125,8 @@ class Loader(ConfigLoaderImpl):
             vet_interpolations(config)
             HydraConfig.instance().set_config(config)  # for ${hydra:…} in values
             OmegaConf.set_readonly(config.hydra, False)  # the launchers write the job's number into it
-            check(without_hydra(config), self.host)
+            with without_hydra(config):
+                check(config, self.host)
             if run_mode is RunMode.MULTIRUN:
                 task = [text for text, override in zip(typed, parsed, strict=True) if not override.is_hydra_override()]
                 config.hydra.overrides.task = task
@@ -154,12 +162,8 @@ def store(registry: Registry) -> None:
     configs.store(name="schema", node=dataclasses.make_dataclass("Config", fields, bases=(RootConfig,)))
     for path, entry in list(registry.entries.items()):
         many = registry.groups[entry.group].many
-        try:
-            OmegaConf.structured(entry.cls)
-        except Exception as error:  # the author's defaults and types; whatever they raise, the others go on
-            registry.refused[path] = f"{entry.plugin.origin} declares fields that cannot be configured: " + one_line(
-                error
-            )
+        if reason := _unconfigurable(entry.cls):
+            registry.refused[path] = f"{entry.plugin.origin} declares fields that cannot be configured: {reason}"
             del registry.entries[path]
             continue
         node, package = entry.cls, path.replace("/", ".") if many else None
@@ -167,6 +171,16 @@ def store(registry: Registry) -> None:
             # Hydra reads `_global_` in the middle of `regularizer.clip_global_norm` as its keyword.
             node, package = {entry.name: entry.cls}, None  # type: ignore[assignment]
         configs.store(group=entry.group, name=entry.name, node=node, package=package)
+
+
+@functools.cache
+def _unconfigurable(cls: type) -> str:
+    """Why a component's fields cannot be a configuration; empty where they can."""
+    try:
+        OmegaConf.structured(cls)
+    except Exception as error:  # the author's defaults and types; whatever they raise, the others go on
+        return one_line(error)
+    return ""
 
 
 def apply_overrides(config: DictConfig, overrides: Sequence[str], registry: Registry) -> DictConfig:

@@ -86,10 +86,11 @@ def _depth(text: str) -> int:
     return deepest
 
 
-def vet_overrides(overrides: Sequence[str], registry: Registry) -> None:
-    """Refuse, before Hydra acts, what it would execute, crash on, or silently drop."""
+def vet_overrides(overrides: Sequence[str], registry: Registry) -> list[Override]:
+    """Parse, and refuse before Hydra acts what it would execute, crash on, or silently drop."""
     chosen: dict[str, str] = {}
-    for override in parse(overrides):
+    parsed = parse(overrides)
+    for override in parsed:
         key, text = override.key_or_group, override.input_line or override.key_or_group
         if key.startswith("hydra/") and not HYDRA_GROUPS.match(key):
             raise UserError(f"{text}: {ONLY_GROUPS}")
@@ -98,6 +99,8 @@ def vet_overrides(overrides: Sequence[str], registry: Registry) -> None:
         group = registry.groups.get(key)
         if group is None and key != "experiment":
             continue
+        if group and not registry.options(key):
+            raise UserError(f"{text}: no {key} is installed.")
         many, required = (group.many, group.required) if group else (True, False)
         value = None if override.is_delete() else override.value()
         if override.is_delete():
@@ -121,6 +124,7 @@ def vet_overrides(overrides: Sequence[str], registry: Registry) -> None:
                 plus = "+" if chosen[key].startswith("+") and text.startswith("+") else ""
                 raise UserError(f"{chosen[key]} {text}: name the group once, as a list: {plus}{key}=[a,b].")
             chosen[key] = text
+    return parsed
 
 
 def vet_hydra(hydra: DictConfig, overrides: Sequence[str]) -> None:
