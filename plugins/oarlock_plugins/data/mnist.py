@@ -27,20 +27,19 @@ def read_idx(path, axes):
     """
     import numpy as np
 
-    start = 4 + 4 * axes
     try:
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
-        zero, kind, found, *shape = struct.unpack(f">HBB{axes}I", content[:start])
-    except (OSError, EOFError, zlib.error, struct.error) as error:
-        raise UserError(f"{path}: not a readable IDX file: {error}") from error
-    if (zero, kind, found) != (0, 8, axes):
-        raise UserError(f"{path}: not an IDX file of unsigned bytes with {axes} axes.")
-    if len(content) - start != math.prod(shape) or not math.prod(shape):
-        raise UserError(
-            f"{path}: {len(content) - start} bytes of values; its header says {' x '.join(map(str, shape))}."
-        )
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: not a readable file: {error}.") from error
+    start = 4 + 4 * axes
+    if content[:4] != bytes([0, 0, 8, axes]) or len(content) < start:
+        raise UserError(f"{path}: not an IDX file of unsigned bytes with {axes} {'axes' if axes > 1 else 'axis'}.")
+    shape = struct.unpack(f">{axes}I", content[4:start])
+    if not len(content) - start == math.prod(shape) > 0:
+        sizes = " x ".join(map(str, shape))
+        raise UserError(f"{path}: its header says {sizes} values, there are {len(content) - start}.")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 

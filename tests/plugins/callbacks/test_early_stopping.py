@@ -115,18 +115,17 @@ def test_without_a_reason_the_run_completes(stopped):
     ],
 )
 def test_its_state_survives_a_resume(train, options, reason):
-    """Stopped from outside after each epoch in turn, the run ends where the one left alone ends."""
+    """Stopped from outside, with patience half spent or nearly, the run ends where the one left alone ends."""
     overrides = (*EPOCHS, "task.values=[0.5,0.4,0.6,0.5]", *(f"callback.early_stopping.{option}" for option in options))
     alone = train(*overrides, callbacks="early_stopping")
     assert alone.record["reason"] == reason
-    last = alone.record["step"]
-    assert last == 6
-    for cut in range(1, last):
+    assert alone.record["step"] == 6
+    for cut in (2, 5):
         cut_short = train(*overrides, f"trainer.max_steps={cut}", callbacks="early_stopping")
         assert cut_short.record["reason"] == ""
         assert main(["resume", str(cut_short.result.folder), "trainer.max_steps=50"]) == 0
         again = type(cut_short).of(cut_short.result)
-        assert (again.record["reason"], again.record["step"]) == (reason, last)
+        assert (again.record["reason"], again.record["step"]) == (reason, 6)
 
 
 @pytest.mark.parametrize(

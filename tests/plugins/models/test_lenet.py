@@ -1,0 +1,48 @@
+"""LeNet: its sizes, and what it says of images that are too small."""
+
+import paddle
+import pytest
+
+import oarlock
+from oarlock import InputSpec, ModelSpec
+from oarlock_plugins.models.lenet import LeNet
+
+
+def build(*shape, **options):
+    return LeNet(**options).build_model(ModelSpec(InputSpec(shape), num_classes=10))
+
+
+def test_it_has_the_papers_61706_weights_on_28_x_28():
+    model = build(1, 28, 28, batch_norm=False)
+    assert sum(int(parameter.size) for parameter in model.parameters()) == 61_706
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 12, 12), (1, 13, 12), (2, 15, 29)])
+def test_images_of_any_size_from_12_x_12_on(shape):
+    model = build(*shape)
+    model.eval()
+    assert model(paddle.zeros([2, *shape])).shape == [2, 10]
+
+
+def test_norms_and_dropout_are_options():
+    plain = [type(layer).__name__ for layer in build(1, 28, 28, batch_norm=False)]
+    assert plain == ["Conv2D", "ReLU", "MaxPool2D"] * 2 + ["Flatten", "Linear", "ReLU", "Linear", "ReLU", "Linear"]
+    full = [type(layer).__name__ for layer in build(1, 28, 28, dropout=0.5)]
+    assert full == ["Conv2D", "BatchNorm2D", "ReLU", "MaxPool2D"] * 2 + [
+        "Flatten", "Linear", "ReLU", "Linear", "ReLU", "Dropout", "Linear",
+    ]  # fmt: skip
+
+
+def test_small_images_are_an_error_that_says_what_to_do(train):
+    with pytest.raises(oarlock.UserError, match=r"model=lenet .*12 x 12.*\[8, 8\].*model=bn_mlp"):
+        train("model=lenet")
+
+
+def test_inputs_that_are_no_images_are_an_error(train):
+    with pytest.raises(oarlock.UserError, match=r"model=lenet .*\[3\]"):
+        train("data=toy", "task=regression", "model=lenet")
+
+
+def test_a_dropout_of_one_is_refused(train):
+    with pytest.raises(oarlock.UserError, match=r"model\.dropout=1\.0: expected 0 <= dropout < 1"):
+        train("model=lenet", "model.dropout=1")
