@@ -27,12 +27,11 @@ REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py from the code; change the code, then run `make docs`. -->"
 
 # What a signature and a docstring do not say: by phase, when a hook is called and what None means in its result.
-NOTHING_IS_READ = "Nothing is read from the result."
 HOOKS = {
     "Once a process, in a plugin's module": {
-        "register_hookspecs": ("First, so that every component can be checked against every hook.", NOTHING_IS_READ),
-        "register_components": ("After every plugin's `register_hookspecs`.", NOTHING_IS_READ),
-        "register_commands": ("After every plugin's `register_components`.", NOTHING_IS_READ),
+        "register_hookspecs": ("First, so that every component can be checked against every hook.", ""),
+        "register_components": ("After every plugin's `register_hookspecs`.", ""),
+        "register_commands": ("After every plugin's `register_components`.", ""),
     },
     "While a run is built": {
         "build_data": ("First of all.", "An error: a run needs data."),
@@ -61,20 +60,20 @@ HOOKS = {
     "On each step": {
         "forward": ("For each micro-batch, in training and in evaluation.", "The output is None."),
         "compute_loss": ("After `forward`, in training and in evaluation.", "An error: a loss is needed."),
-        "compute_penalty": ("After `compute_loss`, in training only.", "An error: return a tensor."),
-        "after_backward": ("Once a step, after the last micro-batch, before the clips.", NOTHING_IS_READ),
-        "on_step_end": ("After the optimizer and the schedules have stepped.", NOTHING_IS_READ),
+        "compute_penalty": ("After `compute_loss`, in training only.", "Nothing is added."),
+        "after_backward": ("Once a step, after the last micro-batch, before the clips.", ""),
+        "on_step_end": ("After the optimizer and the schedules have stepped.", ""),
     },
     "Moments": {
-        "on_run_start": ("Once in a process, before its first step; again when a run is resumed.", NOTHING_IS_READ),
-        "on_epoch_start": ("Before the first step of an epoch.", NOTHING_IS_READ),
-        "on_evaluation_start": ("Every `trainer.evaluate_every`, and once after the last step.", NOTHING_IS_READ),
+        "on_run_start": ("Once in a process, before its first step; again when a run is resumed.", ""),
+        "on_epoch_start": ("Before the first step of an epoch.", ""),
+        "on_evaluation_start": ("Every `trainer.evaluate_every`, and once after the last step.", ""),
         "evaluate": ("For `valid` in every evaluation, for `test` once at the end.", "The standard evaluation."),
-        "on_evaluation_end": ("After the metrics are recorded.", NOTHING_IS_READ),
-        "on_epoch_end": ("After the last step of an epoch, and its evaluation.", NOTHING_IS_READ),
-        "on_checkpoint": ("After each save.", NOTHING_IS_READ),
-        "on_run_end": ("Once a process, when it ends without an error, by a signal too.", NOTHING_IS_READ),
-        "on_failure": ("When anything has raised.", NOTHING_IS_READ),
+        "on_evaluation_end": ("After the metrics are recorded.", ""),
+        "on_epoch_end": ("After the last step of an epoch, and its evaluation.", ""),
+        "on_checkpoint": ("After each save.", ""),
+        "on_run_end": ("Once a process, when it ends without an error, by a signal too.", ""),
+        "on_failure": ("When something was raised while the run trained; `error` is raised on after it.", ""),
     },
 }
 
@@ -167,7 +166,8 @@ def hooks() -> str:
             function = getattr(hookspecs, name)
             lines += [f"### {name}", "", "```python", signature(function), "```", ""]
             lines += [inspect.getdoc(function) or "", ""]
-            lines += [f"- **Called:** {when}", f"- **Result:** {result(name, function)}", f"- **None:** {none}", ""]
+            lines += [f"- **Called:** {when}", f"- **Result:** {result(name, function)}"]
+            lines += [f"- **None:** {none}", ""] if none else [""]
     return page(lines)
 
 
@@ -186,7 +186,7 @@ def result(name: str, function: object) -> str:
     if name == "compute_penalty":
         return "All are called; their sum is added to the loss."
     if signature(function).endswith("-> None"):
-        return "All are called."
+        return "All are called; nothing is read from what they return."
     return "All are called, and their results collected."
 
 

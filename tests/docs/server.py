@@ -13,7 +13,10 @@ import runpy
 import sys
 import traceback
 
+from hydra.core.plugins import Plugins
+
 from oarlock.device import import_paddle
+from oarlock.vetting import parse
 
 
 def run(job: dict) -> int:
@@ -21,23 +24,23 @@ def run(job: dict) -> int:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w", buffering=1), open(2, "w", buffering=1)  # noqa: SIM115
+    sys.stdout.reconfigure(line_buffering=True)
     os.chdir(job["folder"])
     sys.path[:0] = job["path"]
     importlib.invalidate_caches()
     name, *arguments = sys.argv[:] = job["command"]
     if name == "oarlock":
-        from oarlock.cli import main
-
-        return main(arguments)
+        return importlib.import_module("oarlock.cli").main(arguments)
     runpy.run_path(arguments[0], run_name="__main__")
     return 0
 
 
 def serve() -> None:
     import_paddle()
-    importlib.import_module("oarlock.commands")
-    importlib.import_module("oarlock.sweep")
+    for module in ("oarlock.cli", "oarlock.commands", "oarlock.preflight", "oarlock.sweep"):
+        importlib.import_module(module)
+    Plugins.instance()
+    parse(["the=grammar"])
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
