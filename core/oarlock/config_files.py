@@ -127,7 +127,8 @@ def _expanded(text: str) -> tuple[int, int]:
             if event.anchor:
                 anchors[event.anchor] = 1
         elif isinstance(event, yaml.AliasEvent):
-            total += anchors.get(event.anchor or "", MAX_NODES + 1)  # inside its own anchor it never ends
+            inside = any(event.anchor == anchor for anchor, _ in open_nodes)  # then it never ends
+            total += MAX_NODES + 1 if inside else anchors.get(event.anchor or "", 1)
         if total > MAX_NODES or deepest > MAX_DEPTH:
             break
     return total, deepest

@@ -51,18 +51,15 @@ def multirun(host: Host, overrides: Sequence[str], config_dir: str | None) -> in
     loader = config.Loader(host, config_dir)
     composed = loader.load_configuration(config.CONFIG_NAME, list(overrides), RunMode.MULTIRUN)
     arguments = list(composed.hydra.overrides.task)
-    sweeper = composed.hydra.sweeper
-    if sweeper._target_ == BASIC_SWEEPER:
-        params = OmegaConf.select(sweeper, "params") or {}
-        points = grid([*(f"{key}={value}" for key, value in params.items()), *arguments])
-        batch_size = OmegaConf.select(sweeper, "max_batch_size")
-        if batch_size is not None:
-            if not isinstance(batch_size, int) or batch_size < 1:
-                raise UserError(f"hydra.sweeper.max_batch_size={batch_size}: expected at least 1")
-            # Hydra would check the jobs of a batch when the batches before it have been trained.
-            for point in points:
-                loader.load_sweep_config(composed, point)
-    folder = _new_folder(loader, composed, overrides)
+    context = HydraContext(config_loader=loader, callbacks=Callbacks(composed))
+    with user_errors(host):
+        sweeper = Plugins.instance().instantiate_sweeper(config=composed, hydra_context=context, task_function=job)
+    if composed.hydra.sweeper._target_ == BASIC_SWEEPER:
+        for point in grid([*_params(composed), *arguments]):
+            loader.load_sweep_config(composed, point)
+        # It would compose them once more, batch by batch, when the batches before have been trained.
+        setattr(sweeper, "validate_batch_is_legal", lambda batch: None)  # noqa: B010
+    folder = _new_folder(host, composed, overrides)
     # The jobs compose their configuration anew, also in other processes; the folder is the sweep's.
     quoted = str(folder).replace("'", "\\'")
     composed.hydra.overrides.hydra.append(f"++hydra.sweep.dir='{quoted}'")
@@ -70,20 +67,23 @@ def multirun(host: Host, overrides: Sequence[str], config_dir: str | None) -> in
     logging.getLogger("hydra").setLevel(logging.WARNING)  # each job says in `job` what it is
     HydraConfig.instance().set_config(composed)
     OmegaConf.set_readonly(composed.hydra, False)
-    context = HydraContext(config_loader=loader, callbacks=Callbacks(composed))
     try:
-        with user_errors(loader.host):
-            running = Plugins.instance().instantiate_sweeper(config=composed, hydra_context=context, task_function=job)
-        running.sweep(arguments)
-    except UserError:
-        _remove_unused(folder)
-        raise
+        sweeper.sweep(arguments)
     except SystemExit as stop:
         if stop.code != Exit.INTERRUPTED:
             raise
         print(f"stopped by a signal; what was finished is in {shown(folder)}", file=sys.stderr, flush=True)
         return Exit.INTERRUPTED
     return _summarise(folder)
+
+
+def _params(composed: DictConfig) -> list[str]:
+    """What a file says that the basic sweeper shall sweep over, as overrides."""
+    batch_size = OmegaConf.select(composed, "hydra.sweeper.max_batch_size")
+    if batch_size is not None and not (isinstance(batch_size, int) and batch_size > 0):
+        raise UserError(f"hydra.sweeper.max_batch_size={batch_size}: expected at least 1")
+    params = OmegaConf.select(composed, "hydra.sweeper.params")
+    return [f"{key}={value}" for key, value in (params or {}).items()]
 
 
 def job(composed: DictConfig) -> float:
@@ -108,9 +108,9 @@ def job(composed: DictConfig) -> float:
     return float(run.best["value"]) if run.best else math.nan
 
 
-def _new_folder(loader: config.Loader, composed: DictConfig, overrides: Sequence[str]) -> Path:
+def _new_folder(host: Host, composed: DictConfig, overrides: Sequence[str]) -> Path:
     """Make the sweep's folder: the one that was asked for, or the default with a number when it is taken."""
-    with user_errors(loader.host):
+    with user_errors(host):
         base = str(composed.hydra.sweep.dir)
     if not base.strip() or "\0" in base:
         raise UserError(f"hydra.sweep.dir={base!r}: expected the path of a folder.")
@@ -129,14 +129,6 @@ def _new_folder(loader: config.Loader, composed: DictConfig, overrides: Sequence
         except OSError as error:
             raise UserError(f"{folder}: the sweep's folder cannot be made: {error.strerror}.") from error
     raise UserError(f"{base}: ten thousand sweeps have this name; choose another hydra.sweep.dir.")
-
-
-def _remove_unused(folder: Path) -> None:
-    """A sweep that is refused leaves nothing: Hydra's sweeper writes this file before it looks at the jobs."""
-    if [path.name for path in folder.iterdir()] == ["multirun.yaml"]:
-        (folder / "multirun.yaml").unlink()
-    if not any(folder.iterdir()):
-        folder.rmdir()
 
 
 def _summarise(folder: Path) -> int:

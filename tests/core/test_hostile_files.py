@@ -122,14 +122,27 @@ def test_there_are_at_least_two_hundred():
     assert len(list(experiments())) + len(list(overrides())) >= 200
 
 
-def test_hostile_experiment_files(tmp_path, monkeypatch):
+def check_experiments(tmp_path, monkeypatch, hostile):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "conf" / "experiment"
     folder.mkdir(parents=True)
-    for name, text in experiments():
+    for name, text in hostile:
         (folder / "evil.yaml").write_text("# @package _global_\n" + text.replace(TOUCH, f"'{tmp_path}/PWNED'"))
         result = run(["train", "--config-dir", "conf", "experiment=evil", "--cfg", "job"])
         assert_refused(name, *result)
+
+
+def test_hostile_experiment_files(tmp_path, monkeypatch):
+    payloads = len(TARGETS) * len(PLACES)
+    everything = list(experiments())
+    # A step that shares no divisor with the number of places meets all of them and all targets.
+    check_experiments(tmp_path, monkeypatch, everything[:payloads:5] + everything[payloads:])
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_all_hostile_experiment_files(tmp_path, monkeypatch):
+    check_experiments(tmp_path, monkeypatch, experiments())
 
 
 def test_hostile_command_lines(tmp_path, monkeypatch):
