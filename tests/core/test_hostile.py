@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import os
@@ -294,8 +293,8 @@ def test_references(assert_refused, overrides, said):
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 @pytest.mark.parametrize("extra", [[], ["hydra.sweeper.max_batch_size=1"]])
 def test_a_sweep_is_refused_before_its_first_job(assert_refused, write, launcher, extra):
-    if importlib.util.find_spec(f"hydra_plugins.hydra_{launcher}_launcher") is None and launcher != "basic":
-        pytest.skip("hydra-joblib-launcher is not installed")
+    if launcher == "joblib":
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed")
     write({"experiment/good.yaml": GLOBAL, "": f"{GLOBAL}hydra: {{callbacks: {{x: {TOUCH}}}}}\n"})
     sweep = ["train", "-cd", "conf", "-m", f"hydra/launcher={launcher}", *extra, *JOB]
     assert_refused(*sweep, "experiment=good,evil", said="hydra.callbacks")

@@ -1,0 +1,356 @@
+"""The command line: which command, what it prints and where, which exit code; sweeps from beginning to end."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from importlib import metadata
+
+import pytest
+import yaml
+
+import oarlock as package
+from oarlock.cli import main
+from tests.conftest import command, environment
+
+# The smallest job that trains: two steps of a model with four hidden units.
+JOB = ["trainer.max_steps=2", "model.widths=[4]", "callback=[]"]
+GLOBAL = "# @package _global_\n"
+
+
+def run(*arguments):
+    """The exit code, stdout and stderr of `oarlock` in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main(list(map(str, arguments)))
+    return int(code), out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Every test works in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    return tmp_path
+
+
+# --- commands and flags
+
+
+def test_version():
+    assert run("--version") == (0, f"oarlock {metadata.version('oarlock')}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
+def test_no_command_says_what_there_is(arguments):
+    code, out, err = run(*arguments)
+    assert (code, err) == (0, "")
+    for name in ("train", "check", "resume", "evaluate", "plugins", "show", "completion"):
+        assert f"\n  {name} " in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trian"], "oarlock trian: there is no such command. Did you mean 'train'?"),
+        (["--cfg"], "oarlock --cfg: there is no such command."),
+        (["train", "--multi"], "unrecognized arguments: --multi. Did you mean '--multirun'?"),
+        (["train", "--experimental-rerun", "x.pickle"], "unrecognized arguments: --experimental-rerun"),
+        (["train", "--config-path", "x"], "Did you mean '--config-dir'?"),
+        (["train", "--config-name=x"], "unrecognized arguments: --config-name=x"),
+        (["train", "--cfg", "jbo"], "invalid choice: 'jbo'"),
+        (["train", "--cfg"], "argument -c/--cfg: expected one argument"),
+        (["resume"], "the following arguments are required: folder"),
+        (["resume", "nowhere"], "nowhere: not a run's folder"),
+        (["evaluate", "nowhere"], "nowhere: not a run's folder"),
+        (["show", "optimizer/adma"], "Did you mean 'adam'?"),
+        (["completion", "csh"], "invalid choice: 'csh'"),
+    ],
+)
+def test_a_wrong_command_or_flag(arguments, said):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert len(err.splitlines()) <= 4
+
+
+def test_help_of_train_shows_what_can_be_typed():
+    code, out, _ = run("train", "--help")
+    assert code == 0
+    assert "optimizer.learning_rate=0.1" in out
+    assert re.search(r"\n  optimizer +adam\*, adamw, momentum, sgd\n", out)
+    assert re.search(r"\n  callback +early_stopping\*, ema, progress\*\n", out)
+    assert re.search(r"\n  experiment +seed_mnist\n", out)
+    assert "\n  trainer.epochs=20 " in out
+    assert "exit codes: 0 done" in out
+
+
+@pytest.mark.parametrize("shown", ["job", "hydra", "all"])
+@pytest.mark.parametrize("flag", ["--cfg", "-c"])
+def test_the_configuration_is_printed_and_nothing_is_run(here, flag, shown):
+    code, out, err = run("train", flag, shown, "seed=3", "hydra.job.name=x")
+    assert (code, err) == (0, "")
+    printed = yaml.safe_load(out)
+    assert ("hydra" in printed) == (shown != "job")
+    assert ("optimizer" in printed) == (shown != "hydra")
+    assert shown == "hydra" or printed["seed"] == 3
+    assert shown == "job" or printed["hydra"]["job"]["name"] == "x"
+    assert not list(here.iterdir())
+
+
+def test_references_are_printed_as_they_are_or_resolved():
+    assert "seed: ${trainer.epochs}\n" in run("train", "-c", "job", "seed=${trainer.epochs}")[1]
+    assert "seed: 20\n" in run("train", "-c", "job", "--resolve", "seed=${trainer.epochs}")[1]
+
+
+def test_the_traceback_is_shown_on_request(monkeypatch):
+    assert "Traceback" not in run("train", "optimizer.lr=3")[2]
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    code, _, err = run("train", "optimizer.lr=3")
+    assert code == 2
+    assert "Traceback (most recent call last)" in err
+    assert err.rstrip().endswith("Did you mean 'learning_rate'?")
+
+
+def test_a_reader_that_leaves_is_no_failure():
+    child = subprocess.Popen(
+        command("train", "--help"), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    child.stdout.close()
+    errors = child.stderr.read()
+    child.stderr.close()
+    assert child.wait(timeout=60) == 0
+    assert errors == b""
+
+
+# --- one run
+
+
+def test_a_run_says_how_it_ended_and_where_it_is(here):
+    code, out, err = run("train", *JOB, "hydra.run.dir=mine")
+    assert (code, err) == (0, "")
+    assert "completed after 2 steps" in out
+    assert "run: mine\n" in out
+    assert "next: oarlock evaluate mine\n" in out
+    assert json.loads((here / "mine" / "run.json").read_text())["status"] == "completed"
+
+
+def test_a_folder_that_was_named_is_never_used_twice(here):
+    assert run("train", *JOB, "hydra.run.dir=mine")[0] == 0
+    before = (here / "mine" / "run.json").read_bytes()
+    code, _, err = run("train", *JOB, "hydra.run.dir=mine")
+    assert code == 2
+    assert "mine exists already.\n" in err
+    assert "oarlock resume mine" in err
+    assert (here / "mine" / "run.json").read_bytes() == before
+
+
+def test_runs_of_one_second_get_folders_of_their_own(here):
+    (here / "conf" / "experiment").mkdir(parents=True)
+    # A clock that stands still.
+    (here / "conf" / "experiment" / "still.yaml").write_text(GLOBAL + "hydra: {run: {dir: runs/12-00-00}}\n")
+    children = [
+        subprocess.Popen(command("train", "-cd", "conf", "experiment=still", *JOB, f"seed={seed}"), env=environment(),
+                         cwd=here, stdout=subprocess.DEVNULL)
+        for seed in range(2)
+    ]  # fmt: skip
+    assert [child.wait(timeout=120) for child in children] == [0, 0]
+    records = {path.parent.name: json.loads(path.read_text()) for path in here.glob("runs/*/run.json")}
+    assert set(records) == {"12-00-00", "12-00-00-2"}
+    assert {record["seed"] for record in records.values()} == {0, 1}
+
+
+def test_verbose_as_hydras_users_know_it():
+    assert run("train", *JOB, "hydra.verbose=true", "hydra.run.dir=a")[0] == 0
+    assert run("train", *JOB, "hydra.verbose=[oarlock]", "hydra.run.dir=b")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trainer.monitor=valid/acuracy"], "Did you mean 'valid/accuracy'?"),
+        (["data=mnist", "data.root=nowhere"], "data.root=nowhere"),
+        (["trainer.batch_size=100000"], "needs 100000 rows"),
+        (["hydra.run.dir=/proc/nowhere"], "the run's folder cannot be made"),
+        (["trainer.precision=bf16", "device=cpu"], "mixed precision needs a GPU"),
+    ],
+)
+def test_parts_that_do_not_fit_leave_nothing(here, arguments, said):
+    code, _, err = run("train", *JOB, *arguments)
+    assert code == 2
+    assert said in err
+    assert len(err.splitlines()) <= 4
+    assert not list(here.iterdir())
+
+
+def test_what_paddle_raises_while_it_builds_is_short():
+    # More than Paddle's int32 can say; oarlock cannot know every such bound.
+    code, out, err = run("train", "trainer.max_steps=2", "model.widths=[4,1000000000000]", "callback=[]")
+    assert (code, out) == (1, "")
+    assert len(err.splitlines()) == 2
+    assert "Traceback" not in err
+    assert re.search(r"raised at .*bn_mlp\.py:\d+; HYDRA_FULL_ERROR=1 shows the traceback", err)
+
+
+# --- check
+
+
+def test_check_trains_nothing(here):
+    code, out, err = run("check", "model.widths=[4]")
+    assert (code, err) == (0, "")
+    assert "optimizer: optimizer/adam" in out
+    assert "one step was made" in out
+    assert not list(here.iterdir())
+
+
+def test_check_lists_every_point_that_is_not_valid(here):
+    code, out, _ = run("check", "-m", "model.widths=[4]", "task=classification,regression", "seed=0,-1")
+    assert code == 2
+    assert "1 of 4 points are valid" in out
+    assert out.count("seed=-1: expected at least 0") == 2
+    assert "task=regression seed=0\n" in out
+    assert run("check", "-m", "model.widths=[4]", "seed=0,1")[:2] == (0, "2 of 2 points are valid\n")
+    assert not list(here.iterdir())
+
+
+# --- sweeps
+
+
+def statuses(folder):
+    return {path.parent.name: json.loads(path.read_text())["status"] for path in folder.glob("*/run.json")}
+
+
+def test_a_sweep_ranks_its_runs(here):
+    code, out, err = run("train", "-m", *JOB, "optimizer=sgd,adam", "optimizer.learning_rate=0.1,0.01")
+    assert (code, err) == (0, "")
+    (folder,) = here.glob("sweeps/*/*")
+    assert statuses(folder) == dict.fromkeys("0123", "completed")
+    ranked = [float(value) for value in re.findall(r"^valid/accuracy (\S+)  sweeps/", out, re.MULTILINE)]
+    assert len(ranked) == 4
+    assert ranked == sorted(ranked, reverse=True)
+    assert out.endswith(f"sweep: {folder.relative_to(here)}, 4 finished, 0 failed\n")
+
+
+def test_options_of_a_swept_component_are_known(here):
+    overrides = ["optimizer=momentum,momentum", "optimizer.momentum=0.5", "hydra.sweep.dir=s", "trainer.max_steps=1"]
+    assert run("train", "-m", *JOB, *overrides)[0] == 0
+    configs = [yaml.safe_load(path.read_text()) for path in here.glob("s/*/config.yaml")]
+    assert [config["optimizer"]["momentum"] for config in configs] == [0.5, 0.5]
+
+
+FAILING = ["train", "-m", *JOB, "hydra.sweep.dir=s", "trainer.monitor=valid/loss,valid/acuracy,valid/accuracy"]
+
+
+def assert_one_failed(here, code, out, err):
+    assert code == 1, err
+    assert statuses(here / "s") == {"0": "completed", "2": "completed"}
+    assert "failed: s/1: " in out
+    assert "Did you mean 'valid/accuracy'?" in out
+    assert out.endswith("sweep: s, 2 finished, 1 failed\n")
+    assert "Traceback" not in out + err
+
+
+def test_a_job_that_fails_lets_the_others_finish(here):
+    assert_one_failed(here, *run(*FAILING))
+
+
+@pytest.mark.slow
+def test_a_job_that_fails_beside_the_others(here):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed")
+    arguments = [*FAILING, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    done = subprocess.run(command(*arguments), env=environment(), capture_output=True, text=True, timeout=120)
+    assert_one_failed(here, done.returncode, done.stdout, done.stderr)
+
+
+def test_a_run_that_diverges_is_listed(here):
+    code, out, _ = run("train", "-m", *JOB, "optimizer=sgd", "optimizer.learning_rate=1e30,0.1", "hydra.sweep.dir=s")
+    assert code == 1
+    assert statuses(here / "s") == {"0": "failed", "1": "completed"}
+    assert "failed: s/0: " in out
+    assert "1 finished, 1 failed" in out
+
+
+def test_jobs_of_one_name_get_folders_of_their_own(here):
+    assert run("train", "-m", *JOB, "seed=0,1", "hydra.sweep.dir=s", "hydra.sweep.subdir=x")[0] == 0
+    assert statuses(here / "s") == {"x": "completed", "x-2": "completed"}
+
+
+def test_jobs_named_by_what_they_change(here):
+    subdir = "hydra.sweep.subdir=${hydra.job.override_dirname}"
+    code, out, _ = run("train", "-m", *JOB, "seed=0,1", "hydra.sweep.dir='a b'", subdir)
+    assert code == 0
+    names = [path.parent.name for path in here.glob("a b/*/run.json")]
+    assert sorted(re.search(r"seed=\d", name)[0] for name in names) == ["seed=0", "seed=1"]
+    assert "2 finished" in out
+
+
+def test_a_sweep_from_a_file(here):
+    (here / "conf" / "experiment").mkdir(parents=True)
+    text = "hydra:\n  mode: MULTIRUN\n  sweep: {dir: s}\n  sweeper:\n    params: {seed: '3,4'}\n"
+    (here / "conf" / "experiment" / "many.yaml").write_text(GLOBAL + text)
+    assert run("train", "-cd", "conf", "experiment=many", *JOB)[0] == 0
+    assert {yaml.safe_load(path.read_text())["seed"] for path in here.glob("s/*/config.yaml")} == {3, 4}
+    assert run("train", "hydra.mode=MULTIRUN", "seed=5,6", "hydra.sweep.dir=t", *JOB)[0] == 0
+    assert {yaml.safe_load(path.read_text())["seed"] for path in here.glob("t/*/config.yaml")} == {5, 6}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["seed=interval(0,3)"], "seed=interval(0,3): a grid needs a finite list"),
+        (["seed=range(0,0)"], "one of the ranges is empty"),
+        (["seed=1,,2"], "'seed=1,,2' is not an override"),
+        (["seed=choice(1"], "'seed=choice(1' is not an override"),
+        (["seed=1,oops"], "seed: Value 'oops'"),
+        (["seed=0,1", "optimzer=sgd"], "Did you mean 'optimizer'?"),
+        (["optimizer=sgd,sdg"], "Did you mean 'sgd'?"),
+        (["hydra.verbose=true,false"], "Hydra's own configuration cannot be swept over"),
+        (["hydra.sweeper.max_batch_size=0", "seed=0,1"], "max_batch_size=0: expected at least 1"),
+        (["hydra.sweep.dir=", "seed=0,1"], "hydra.sweep.dir='': expected the path of a folder"),
+        (["hydra/launcher=jobblib", "seed=0,1"], "there is no such hydra/launcher"),
+        (["+hydra.launcher.jobs=2", "seed=0,1"], "hydra.launcher.jobs: it has no such option"),
+        (["hydra.sweep.dir=taken", "seed=0,1"], "taken exists already"),
+    ],
+)
+def test_a_sweep_that_is_not_valid_starts_no_job(here, arguments, said):
+    (here / "taken").mkdir()
+    (here / "taken" / "something").touch()
+    before = sorted(here.rglob("*"))
+    code, _, err = run("train", "-m", *JOB, *arguments)
+    assert code == 2
+    assert said in err
+    assert len(err.splitlines()) <= 4
+    assert sorted(here.rglob("*")) == before
+
+
+def test_a_signal_ends_a_sweep_resumably(here):
+    child = subprocess.Popen(
+        command("train", "-m", "callback=[]", "model.widths=[4]", "trainer.epochs=100000", "seed=0,1",
+                "hydra.sweep.dir=s"),
+        env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (here / "s" / "0" / "metrics.jsonl").exists() or not (here / "s" / "0" / "metrics.jsonl").stat().st_size:
+        assert child.poll() is None
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGTERM)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 75, errors
+    assert "stopped by a signal; what was finished is in s" in errors
+    assert statuses(here / "s") == {"0": "interrupted"}
+
+
+# --- from Python
+
+
+def test_train_from_python(here):
+    result = package.train([*JOB, "hydra.run.dir=mine"])
+    assert result.status == "completed"
+    assert result.folder == here / "mine"
+    assert result.best["monitor"] == "valid/accuracy"
+    assert set(result.metrics) >= {"valid/loss", "valid/accuracy", "test/loss", "test/accuracy"}
