@@ -5,10 +5,15 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Collection
+import types
+import typing
+from collections.abc import Collection, Mapping
+from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from oarlock.errors import OarlockError, nearest
+import pluggy
+
+from oarlock.errors import OarlockError, nearest, one_line
 
 if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
@@ -20,6 +25,7 @@ else:  # typing.dataclass_transform is 3.11; at run time it does nothing
 
 T = TypeVar("T")
 _MARK = "__oarlock_component__"
+_FIELDS = re.compile(r"^(?:Args|Attributes):\n", re.MULTILINE)
 
 
 class BadComponent(OarlockError):
@@ -43,12 +49,17 @@ def is_component(cls: object) -> bool:
     return isinstance(cls, type) and vars(cls).get(_MARK) is cls
 
 
-def verify(cls: type, hooks: Collection[str]) -> None:
-    """Refuse a component that would fail or be ignored silently.
+def verify(cls: type, hooks: Mapping[str, Collection[str]]) -> None:
+    """Refuse a component that would fail later or be ignored silently.
+
+    Args:
+        cls: the class.
+        hooks: the arguments of every hook, by its name.
 
     Raises:
-        BadComponent: it is not decorated, a field bears a hook's name, a method bears a hook's name without
-            the mark, a marked method is no hook, or a field would appear in the configuration by accident.
+        BadComponent: it is not decorated, a field bears a hook's name, has no usable type or would appear in the
+            configuration by accident, a method bears a hook's name without the mark, a marked method is no hook
+            or takes an argument that its hook does not have, or its state could be saved but not loaded.
     """
     where = f"{cls.__module__}.{getattr(cls, '__qualname__', cls)}"
     if not is_component(cls):
@@ -60,27 +71,57 @@ def verify(cls: type, hooks: Collection[str]) -> None:
             raise BadComponent(
                 f"{where}: the field '{field.name}' has init=False; set it in __post_init__ without declaring it"
             )
+    try:
+        typing.get_type_hints(cls)
+    except Exception as error:  # an annotation is any expression, and raises what it likes
+        raise BadComponent(
+            f"{where} declares fields that cannot be configured: {one_line(error)}; "
+            "types are read at run time, so import them outside of TYPE_CHECKING"
+        ) from error
     if hasattr(cls, "state_dict") and not hasattr(cls, "load_state_dict"):
         raise BadComponent(f"{where} has state_dict but no load_state_dict: its runs could not be resumed")
     for name, method in inspect.getmembers(cls, callable):
         marked = hasattr(method, "oarlock_impl")
         if name in hooks and not marked:
             raise BadComponent(f"{where}.{name} bears the name of a hook but is not marked: add @hookimpl")
-        if marked and name not in hooks:
-            raise BadComponent(f"{where}.{name} is marked @hookimpl but there is no such hook. {nearest(name, hooks)}")
+        if marked:
+            _verify_hook(f"{where}.{name}", name, method, hooks)
 
 
-def summary(cls: type) -> str:
+def _verify_hook(where: str, name: str, method: Any, hooks: Mapping[str, Collection[str]]) -> None:
+    options = method.oarlock_impl
+    name = options["specname"] or name
+    if name not in hooks and options["optionalhook"]:
+        return  # it fills a group of a package that need not be installed
+    if name not in hooks:
+        raise BadComponent(f"{where} is marked @hookimpl but there is no such hook. {nearest(name, hooks)}")
+    if name.startswith("register_"):
+        raise BadComponent(f"{where} is called in a plugin's module only; move it out of the class")
+    taken, optional = pluggy._hooks.varnames(method)
+    for argument in taken:
+        if argument not in hooks[name]:
+            raise BadComponent(f"{where}: {name} gives no '{argument}'. {nearest(argument, hooks[name])}")
+    for argument in optional:
+        if argument in hooks[name]:
+            raise BadComponent(f"{where}: the argument '{argument}' has a default, so it is never passed; remove it")
+
+
+def summary(cls: object) -> str:
     """The first line of the docstring."""
-    return (inspect.getdoc(cls) or "").strip().split("\n")[0]
+    return _documentation(cls).split("\n")[0]
+
+
+def prose(cls: object) -> str:
+    """The docstring without its list of fields."""
+    return _FIELDS.split(_documentation(cls), maxsplit=1)[0].strip()
 
 
 def field_docs(cls: type) -> dict[str, str]:
-    """The text of each entry under `Args:` in the docstring."""
+    """The text of each entry under `Args:` (or `Attributes:`) in the docstring."""
     docs: dict[str, str] = {}
     current = ""
-    _, _, block = (inspect.getdoc(cls) or "").partition("Args:\n")
-    for line in block.split("\n"):
+    _, *blocks = _FIELDS.split(_documentation(cls), maxsplit=1)
+    for line in "".join(blocks).split("\n"):
         entry = re.match(r" {4}(\w+)(?: \([^)]*\))?: (.*)", line)
         if entry:
             current = entry[1]
@@ -90,3 +131,26 @@ def field_docs(cls: type) -> dict[str, str]:
         elif line.strip():
             break
     return docs
+
+
+def field_types(cls: type) -> dict[str, Any]:
+    """The types of the fields, resolved, in their order."""
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def choices(kind: Any) -> list[str]:
+    """The values of a field that has few, as they are written in an override."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return [value for member in typing.get_args(kind) for value in choices(member)]
+    if kind is bool:
+        return ["false", "true"]
+    if kind is type(None):
+        return ["null"]
+    return list(kind.__members__) if isinstance(kind, type) and issubclass(kind, Enum) else []
+
+
+def _documentation(cls: object) -> str:
+    text = (inspect.getdoc(cls) or "").strip()
+    # `dataclass` puts the signature in the place of a docstring that is not there.
+    return "" if isinstance(cls, type) and text.startswith(f"{cls.__name__}(") else text

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
 import shutil
+import sys
 import textwrap
 from collections.abc import Mapping
 from enum import Enum
-from importlib import resources
 from typing import Any
 
-import yaml
-
-from oarlock.completion import experiments
-from oarlock.component import field_docs, summary
+from oarlock.completion import defaults, experiments
+from oarlock.component import choices, field_docs, field_types, prose, summary
 from oarlock.errors import UserError, nearest
 from oarlock.plugins import Command, Host
 from oarlock.schema import CheckpointConfig, RootConfig, TrainerConfig
 
+# What OmegaConf takes for a value that must be given.
+MISSING = "???"
 CORE_NODES = {"trainer": TrainerConfig, "root": RootConfig}
 
 
@@ -50,32 +49,27 @@ def groups(host: Host) -> str:
     return "\n".join(lines)
 
 
-def defaults() -> dict[str, list[str]]:
-    """The options that a run without overrides has, by group."""
-    chosen: dict[str, list[str]] = {}
-    config = resources.files("oarlock_conf").joinpath("config.yaml").read_text(encoding="utf-8")
-    for entry in yaml.safe_load(config)["defaults"]:
-        for group, names in entry.items() if isinstance(entry, dict) else ():
-            chosen[group] = names if isinstance(names, list) else [names]
-    return chosen
-
-
 def plugins(host: Host) -> str:
-    """Every component with where it comes from, then what is broken and why."""
-    rows = [
-        (entry.path, f"{entry.plugin.distribution} {entry.plugin.version}", summary(entry.cls))
-        for entry in sorted(host.registry.entries.values(), key=lambda entry: entry.path)
-    ]
+    """Every component with where it comes from, then what is not as it should be and why."""
+    host.registry.refuse_unconfigurable()
+    entries = sorted(host.registry.entries.values(), key=lambda entry: entry.path)
+    rows = [(entry.path, entry.plugin.package, summary(entry.cls)) for entry in entries]
+    rows += [(f"command {name}", command.plugin.package if command.plugin else "", command.help)
+             for name, command in host.commands.items()]  # fmt: skip
     wide = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
-    lines = [f"{path:<{wide[0]}}  {origin:<{wide[1]}}  {text}".rstrip() for path, origin, text in rows]
-    lines += [f"command {name}: {command.help}" for name, command in host.commands.items()]
-    lines += [f"refused: {reason}" for reason in host.registry.refused.values()]
+    lines = [_cut(f"{path:<{wide[0]}}  {origin:<{wide[1]}}  {text}".rstrip()) for path, origin, text in rows]
+    lines += [f"refused: {reason}" for reason in dict.fromkeys(host.registry.refused.values())]
     lines += [f"broken: {plugin.origin}: {plugin.reason}" for plugin in host.broken]
+    lines += [f"slow: {plugin.origin} imports Paddle when it is loaded; import it inside the hooks"
+              for plugin in host.plugins if plugin.imports_paddle]  # fmt: skip
+    lines += [f"empty: {plugin.origin}: its module has no register_components, register_commands or "
+              "register_hookspecs" for plugin in host.plugins if plugin.empty]  # fmt: skip
     return "\n".join(lines)
 
 
 def plugins_json(host: Host) -> str:
     """The plugins as one JSON list."""
+    host.registry.refuse_unconfigurable()
     return json.dumps(
         [
             {
@@ -84,6 +78,8 @@ def plugins_json(host: Host) -> str:
                 "version": plugin.version,
                 "module": plugin.module,
                 "components": plugin.components,
+                "commands": plugin.commands,
+                "refused": plugin.refused,
                 "state": "broken" if plugin.reason else "loaded",
                 "reason": plugin.reason,
             }
@@ -100,47 +96,53 @@ def show(host: Host, name: str) -> str:
         UserError: there is no such component or group.
     """
     registry = host.registry
+    registry.refuse_unconfigurable()
     name = name.replace("=", "/")
     if name in CORE_NODES:
         return _fields("Options of the core", CORE_NODES[name], f"{name}." if name != "root" else "")
     if name in registry.groups:
-        lines = [f"{name}: takes {'a list' if registry.groups[name].many else 'one'} of"]
+        if not registry.options(name):
+            return f"{name}: no plugin that is installed has one"
+        group = registry.groups[name]
+        lines = [f"{name}: takes {'a list' if group.many else 'one' if group.required else 'one, or none,'} of"]
         lines += [f"  {option:<18}{summary(registry.entries[f'{name}/{option}'].cls)}"
                   for option in registry.options(name)]  # fmt: skip
         return "\n".join(lines)
     entry = registry.entries.get(name)
     if entry is None:
-        group, _, option = name.partition("/")
-        if group in registry.groups and option:
-            raise host.explain_missing(group, option)
+        kind, _, option = name.partition("/")
+        if kind in registry.groups and option:
+            raise host.explain_missing(kind, option)
         raise UserError(f"show {name}: there is no such component or group. "
                         f"{nearest(name, [*registry.entries, *registry.groups, *CORE_NODES])}")  # fmt: skip
     many = registry.groups[entry.group].many
     prefix = f"{entry.group}.{entry.name}." if many else f"{entry.group}."
     choose = f"+{entry.group}={entry.name}" if many else f"{entry.group}={entry.name}"
-    head = f"{name} ({entry.plugin.distribution} {entry.plugin.version}); choose it with {choose}"
+    head = f"{name} ({entry.plugin.package}); choose it with {choose}"
     return _fields(f"{head}\n\n{_prose(entry.cls)}", entry.cls, prefix)
 
 
 def _fields(head: str, cls: type, prefix: str) -> str:
     lines = [head, ""]
-    docs = field_docs(cls)
+    docs, types = field_docs(cls), field_types(cls)
     for field in dataclasses.fields(cls):
         default = _default(field)
-        kind = _kind(field)
+        few = choices(types[field.name])
+        kind = " | ".join(few) if {*few} - {"false", "true", "null"} else _kind(field)
         if dataclasses.is_dataclass(default):
             lines.append(f"  {prefix}{field.name}: {docs.get(field.name, '')}")
             inner = _fields("", type(default), f"{prefix}{field.name}.").split("\n")[2:]
             lines += inner
             continue
-        lines.append(f"  {prefix}{field.name}={_text(default)}  ({kind})")
+        value, kind = ("…", f"{kind}, needed") if default == MISSING else (_text(default), kind)
+        lines.append(f"  {prefix}{field.name}={value}  ({kind})")
         if field.name in docs:
             lines.append(textwrap.indent("\n".join(textwrap.wrap(docs[field.name], _width() - 6)), "      "))
-    return "\n".join(lines)
+    return "\n".join(lines if len(lines) > 2 else [*lines, "It has no options."])
 
 
 def _prose(cls: type) -> str:
-    return (inspect.getdoc(cls) or "").partition("Args:")[0].strip()
+    return prose(cls)
 
 
 def _kind(field: dataclasses.Field[Any]) -> str:
@@ -152,7 +154,9 @@ def _kind(field: dataclasses.Field[Any]) -> str:
     if "[" in str(field.type):
         kind = str(field.type)
     kind = kind.replace("typing.", "")
-    return f"{kind[9:-1]} or null" if kind.startswith("Optional[") else kind
+    if kind.startswith("Optional["):
+        return f"{kind[9:-1]} or null"
+    return f"{kind[:-7]} or null" if kind.endswith(" | None") else kind
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -160,7 +164,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
         return field.default
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
-    return "???"
+    return MISSING
 
 
 def _text(value: Any) -> str:
@@ -177,6 +181,12 @@ def _text(value: Any) -> str:
 def _wrapped(head: str, text: str, indent: int) -> str:
     lines = textwrap.wrap(text, max(_width() - indent, 20)) or [""]
     return (head + f"\n{' ' * indent}".join(lines)).rstrip()
+
+
+def _cut(line: str) -> str:
+    """The line as far as a terminal shows it; whole where it goes to a file or a pipe."""
+    width = shutil.get_terminal_size().columns
+    return line if not sys.stdout.isatty() or len(line) <= width else f"{line[: width - 1]}…"
 
 
 def _width() -> int:

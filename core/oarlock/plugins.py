@@ -7,9 +7,12 @@ import contextlib
 import importlib
 import io
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import sys
+import traceback
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -17,9 +20,11 @@ import pluggy
 
 from oarlock import hookspecs
 from oarlock.component import BadComponent, verify
-from oarlock.errors import UserError, nearest
+from oarlock.errors import UserError, nearest, one_line
+from oarlock.schema import RootConfig
 
 ENTRY_POINTS = "oarlock"
+MODULE_HOOKS = ("register_hookspecs", "register_components", "register_commands")
 
 
 @dataclass
@@ -32,11 +37,23 @@ class Plugin:
     version: str
     reason: str = ""
     components: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    imports_paddle: bool = False
     loaded: ModuleType | None = None
 
     @property
+    def package(self) -> str:
+        return f"{self.distribution} {self.version}"
+
+    @property
     def origin(self) -> str:
-        return f"'{self.name}' of {self.distribution} {self.version}"
+        return f"'{self.name}' of {self.package}"
+
+    @property
+    def empty(self) -> bool:
+        """Whether it was loaded and implements none of a module's hooks."""
+        return self.loaded is not None and not any(hasattr(self.loaded, hook) for hook in MODULE_HOOKS)
 
 
 @dataclass(frozen=True)
@@ -58,6 +75,9 @@ BUILT_IN_GROUPS = (
     Group("regularizer", many=True),
     Group("callback", many=True),
 )
+BUILT_IN_NAMES = {group.name for group in BUILT_IN_GROUPS}
+# What stands at the root of a configuration and is no group of components.
+TAKEN_NAMES = {"hydra", "experiment", "defaults", *(field.name for field in fields(RootConfig))}
 
 
 @dataclass(frozen=True)
@@ -85,6 +105,7 @@ class Command:
     help: str
     configure: Configure
     run: Callable[[argparse.Namespace], int]
+    plugin: Plugin | None = None
 
 
 class RegisterComponent(Protocol):
@@ -108,42 +129,73 @@ class Registry:
         self.groups: dict[str, Group] = {group.name: group for group in BUILT_IN_GROUPS}
         self.entries: dict[str, Entry] = {}
         self.refused: dict[str, str] = {}
+        self._claims: dict[str, list[Plugin]] = {}
         self._by_class: dict[type, Entry] = {}
 
-    def add(self, path: str, cls: type, plugin: Plugin, hooks: set[str], many: bool = False) -> None:
-        """Register `cls` as `group/name`.
-
-        Raises:
-            BadComponent: the path or the class cannot be used.
-        """
-        if not re.fullmatch(r"[a-z][a-z0-9_]*/[a-z][a-z0-9_]*", path):
-            raise BadComponent(f"'{path}' is not 'group/name' in lower case")
-        verify(cls, hooks)
-        group, name = path.split("/")
-        if group == "hydra" or group in ("trainer", "seed", "device", "deterministic", "experiment"):
-            raise BadComponent(f"'{group}' cannot be a component group: the name is taken")
-        known = self.groups.setdefault(group, Group(group, many=many))
-        if many and not known.many:
-            raise BadComponent(f"the group '{group}' takes one component, '{path}' was registered with many=True")
-        entry = Entry(group, name, cls, plugin)
-        if path in self.refused:
-            self.refused[path] += f", {plugin.origin}"
-        elif path in self.entries:
+    def add(
+        self, path: str, cls: type, plugin: Plugin, hooks: Mapping[str, Collection[str]], many: bool = False
+    ) -> None:
+        """Register `cls` as `group/name`; refuse this one component, and say why, where that cannot be."""
+        claims = self._claims.setdefault(path, [])
+        claims.append(plugin)
+        try:
+            verify(cls, hooks)
+            self._verify(path, cls, many)
+        except BadComponent as error:
+            self.refuse(path, f"{plugin.origin}: {error}", plugin)
+        if len(claims) > 1:
             # Neither wins: which package came first on the path is no reason to train with it.
-            first = self.entries.pop(path)
-            self.refused[path] = f"'{path}' is registered twice, by {first.plugin.origin} and by {plugin.origin}"
-        else:
-            self.entries[path] = entry
-            self._by_class[cls] = entry
+            both = " and by ".join(claim.origin for claim in claims)
+            self.refuse(path, f"'{path}' is registered twice, by {both}", *claims)
+        elif path not in self.refused:
+            group, name = path.split("/")
+            if many:
+                self.groups[group] = Group(group, many=True)
+            self.groups.setdefault(group, Group(group))
+            self.entries[path] = self._by_class[cls] = Entry(group, name, cls, plugin)
             plugin.components.append(path)
 
+    def _verify(self, path: str, cls: type, many: bool) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*/[a-z][a-z0-9_]*", path):
+            raise BadComponent(f"'{path}' is not 'group/name' in lower case")
+        group = path.partition("/")[0]
+        if group in TAKEN_NAMES:
+            raise BadComponent(f"'{group}' cannot be a component group: the name is taken")
+        if many and group in BUILT_IN_NAMES and not self.groups[group].many:
+            raise BadComponent(f"the group '{group}' takes one component, '{path}' was registered with many=True")
+        if cls in self._by_class:
+            # From a configuration comes a class, and the class must say which component it is.
+            raise BadComponent(
+                f"{cls.__module__}.{cls.__qualname__} is '{self._by_class[cls].path}' already; "
+                f"register a subclass, decorated with @component, as '{path}'"
+            )
+
+    def refuse(self, path: str, reason: str, *plugins: Plugin) -> None:
+        """Make a component one that cannot be chosen; `plugins` registered it."""
+        self.refused[path] = reason
+        entry = self.entries.pop(path, None)
+        if entry is not None:
+            del self._by_class[entry.cls]
+        for plugin in plugins:
+            plugin.refused[path] = reason
+            if path in plugin.components:
+                plugin.components.remove(path)
+
+    def refuse_unconfigurable(self) -> None:
+        """Refuse the components whose fields OmegaConf cannot hold; apart from `add`, since OmegaConf is slow to load."""
+        from omegaconf import OmegaConf
+
+        for path, entry in list(self.entries.items()):
+            try:
+                OmegaConf.structured(entry.cls)
+            except Exception as error:  # the author's defaults and types; whatever they raise, the others go on
+                reason = f"{entry.plugin.origin} declares fields that cannot be configured: {one_line(error)}"
+                self.refuse(path, reason, entry.plugin)
+
     def remove(self, plugin: Plugin) -> None:
-        """Forget what a plugin registered before it failed."""
-        for path in plugin.components:
-            entry = self.entries.pop(path, None)
-            if entry:
-                self._by_class.pop(entry.cls, None)
-        plugin.components.clear()
+        """Refuse what a plugin registered before it failed."""
+        for path in list(plugin.components):
+            self.refuse(path, f"its plugin did not load: {plugin.origin}: {plugin.reason}", plugin)
 
     def options(self, group: str) -> list[str]:
         return sorted(entry.name for entry in self.entries.values() if entry.group == group)
@@ -165,8 +217,9 @@ class Host:
         self.commands: dict[str, Command] = {}
 
     @property
-    def hooks(self) -> set[str]:
-        return {name for name in vars(self.manager.hook) if not name.startswith("_")}
+    def hooks(self) -> dict[str, tuple[str, ...]]:
+        """The arguments of every hook, by its name."""
+        return {name: hook.spec.argnames for name, hook in vars(self.manager.hook).items() if not name.startswith("_")}
 
     @property
     def broken(self) -> list[Plugin]:
@@ -176,9 +229,14 @@ class Host:
         """Why `group=name` cannot be chosen: refused, never there, or perhaps in a plugin that is broken."""
         path = f"{group}/{name}"
         if path in self.registry.refused:
-            return UserError(f"{group}={name} cannot be used: {self.registry.refused[path]}.")
+            reason = self.registry.refused[path]
+            return UserError(f"{group}={name} cannot be used: {reason}{'' if reason.endswith('?') else '.'}")
         lines = [f"{group}={name}: there is no such {group}. {nearest(name, self.registry.options(group))}"]
-        lines += [f"A plugin did not load: {plugin.origin}: {plugin.reason}" for plugin in self.broken[:2]]
+        if len(self.broken) > 2:
+            packages = ", ".join(dict.fromkeys(plugin.package for plugin in self.broken))
+            lines.append(f"Plugins of these did not load: {packages}; 'oarlock plugins' says why.")
+        else:
+            lines += [f"A plugin did not load: {plugin.origin}: {plugin.reason}" for plugin in self.broken]
         return UserError("\n".join(lines))
 
     def add_hookspecs(self, specification: ModuleType | type) -> None:
@@ -194,9 +252,17 @@ class Host:
 
     def command_register(self, plugin: Plugin) -> RegisterCommand:
         def register(name: str, *, help: str, configure: Configure, run: Callable[[Any], int]) -> None:
-            if name in self.commands:
-                raise BadComponent(f"the command '{name}' is already registered")
-            self.commands[name] = Command(name, help, configure, run)
+            key = f"command {name}"
+            if name in self.commands or key in self.registry.refused:
+                first = self.commands.pop(name, None)
+                if first is not None and first.plugin is not None:
+                    first.plugin.commands.remove(name)
+                    reason = f"the command '{name}' is registered twice, by {first.plugin.origin}"
+                    self.registry.refuse(key, reason, first.plugin)
+                self.registry.refuse(key, f"{self.registry.refused[key]} and by {plugin.origin}", plugin)
+                return
+            self.commands[name] = Command(name, help, configure, run, plugin)
+            plugin.commands.append(name)
 
         return register
 
@@ -208,13 +274,33 @@ class Host:
         return manager
 
     def add(self, plugin: Plugin, module: ModuleType) -> None:
-        """Register a loaded module's hooks, and refuse it when one of them is no hook."""
+        """Register a loaded module's hooks.
+
+        Raises:
+            BadComponent: one of them is no hook, is not marked, or would never be called there.
+        """
         for name in vars(module):
-            if hasattr(getattr(module, name), "oarlock_impl") and name not in self.hooks:
+            marked = hasattr(getattr(module, name), "oarlock_impl")
+            if marked and name not in self.hooks:
                 raise BadComponent(f"{module.__name__}.{name} is marked @hookimpl but there is no such hook. "
                                    f"{nearest(name, self.hooks)}")  # fmt: skip
+            if marked and name not in MODULE_HOOKS:
+                raise BadComponent(f"{module.__name__}.{name} is a hook of components; in a module it is never called")
+            if name in MODULE_HOOKS and not marked:
+                raise BadComponent(f"{module.__name__}.{name} bears the name of a hook but is not marked: "
+                                   "add @hookimpl")  # fmt: skip
         self.manager.register(module, name=f"{plugin.distribution}:{plugin.name}")
         plugin.loaded = module
+
+    def remove(self, plugin: Plugin) -> None:
+        """Forget a plugin that failed; what it had registered is refused with its reason."""
+        self.registry.remove(plugin)
+        for name in plugin.commands:
+            del self.commands[name]
+        plugin.commands.clear()
+        if plugin.loaded is not None:
+            self.manager.unregister(plugin.loaded)
+            plugin.loaded = None
 
 
 def load_host() -> Host:
@@ -227,12 +313,18 @@ def load_host() -> Host:
             if not plugin.reason:
                 _attempt(host, plugin, action)
 
-    each(lambda plugin: host.add(plugin, importlib.import_module(plugin.module)))
+    each(lambda plugin: host.add(plugin, _import(plugin)))
     # Three passes, because a component is verified against the hooks that any plugin may have added.
     each(lambda plugin: _call(plugin, "register_hookspecs", host.add_hookspecs))
     each(lambda plugin: _call(plugin, "register_components", host.component_register(plugin)))
     each(lambda plugin: _call(plugin, "register_commands", host.command_register(plugin)))
     return host
+
+
+def _import(plugin: Plugin) -> ModuleType:
+    if ":" in plugin.module:
+        raise BadComponent(f"the entry point must name a module, '{plugin.module}' names an object in one")
+    return importlib.import_module(plugin.module)
 
 
 def _discover() -> Iterator[Plugin]:
@@ -260,6 +352,7 @@ def _call(plugin: Plugin, hook: str, register: Callable[..., None]) -> None:
 
 def _attempt(host: Host, plugin: Plugin, action: Callable[[Plugin], None]) -> None:
     """Whatever a plugin does while it loads (raise, exit, print), the host goes on without it."""
+    had_paddle = "paddle" in sys.modules
     try:
         # Its prints would end up in the middle of a completion or of `--cfg job`.
         with contextlib.redirect_stdout(io.StringIO()):
@@ -267,8 +360,19 @@ def _attempt(host: Host, plugin: Plugin, action: Callable[[Plugin], None]) -> No
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit too: a plugin must not end the process
-        plugin.reason = f"{type(error).__name__}: {error}".split("\n")[0]
-        host.registry.remove(plugin)
-        if plugin.loaded is not None:
-            host.manager.unregister(plugin.loaded)
-            plugin.loaded = None
+        plugin.reason = _reason(error)
+        host.remove(plugin)
+    plugin.imports_paddle |= "paddle" in sys.modules and not had_paddle
+
+
+def _reason(error: BaseException) -> str:
+    """What was raised, and in which line of whose file."""
+    if isinstance(error, BadComponent):
+        return str(error)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _ours(frame.filename)]
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {one_line(error)}{where}"
+
+
+def _ours(filename: str) -> bool:
+    return filename in (__file__, importlib.__file__) or filename.startswith("<frozen")

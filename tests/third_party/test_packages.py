@@ -184,21 +184,6 @@ BROKEN = {
         "from oarlock import hookimpl\n@hookimpl\ndef register_component(register):\n    pass\n",
         "Did you mean 'register_components'",
     ),
-    "unmarked": (
-        "from oarlock import component, hookimpl\n@component\nclass A:\n    def on_step_end(self, run):\n        pass\n"
-        "@hookimpl\ndef register_components(register):\n    register('callback/unmarked', A)\n",
-        "add @hookimpl",
-    ),
-    "mistyped_method": (
-        "from oarlock import component, hookimpl\n@component\nclass A:\n    @hookimpl\n    def on_stepend(self, run):\n"
-        "        pass\n@hookimpl\ndef register_components(register):\n    register('callback/mistyped', A)\n",
-        "Did you mean 'on_step_end'",
-    ),
-    "field": (
-        "from oarlock import component, hookimpl\n@component\nclass A:\n    forward: int = 1\n"
-        "@hookimpl\ndef register_components(register):\n    register('callback/field', A)\n",
-        "bears the name of a hook",
-    ),
 }
 
 

@@ -1,0 +1,1 @@
+"""No hook at all."""
