@@ -66,7 +66,7 @@ class EarlyStopping:
         improved = not math.isnan(value) and (self._best is None or value > self._best + self.min_delta)
         if improved:
             self._best = value
-        if run.epoch + 1 < self.min_epochs:
+        if run.history[-1]["epoch"] < self.min_epochs:
             return
         self._spent = 0 if improved else self._spent + 1
         self._balance += -1 if improved else 1

@@ -44,7 +44,7 @@ class Progress:
     def on_evaluation_end(self, run, metrics):
         shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in metrics)
         seconds = time.monotonic() - self._started
-        line = f"epoch {run.epoch + 1:>3}  {seconds:7.1f}s  {shown}"
+        line = f"epoch {run.history[-1]['epoch']:>3}  {seconds:7.1f}s  {shown}"
         if self._bar is not None:
             self._bar.console.print(line, highlight=False)
         else:
