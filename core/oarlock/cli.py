@@ -124,7 +124,7 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", help="GROUP=OPTION, +GROUP=OPTION, ~GROUP.OPTION, PATH.TO.VALUE=…")
     parser.add_argument("-m", "--multirun", action="store_true", help="sweep: a=1,2 makes one run for each value")
     parser.add_argument("-c", "--cfg", choices=["job", "hydra", "all"], help="print the configuration and stop")
-    parser.add_argument("--resolve", action="store_true", help="with --cfg: write the values of ${…} out")
+    parser.add_argument("--resolve", action="store_true", help="with --cfg job: write the values of ${…} out")
     parser.add_argument(
         "-cd", "--config-dir", metavar="DIR", help="your own files: DIR/experiment/mine.yaml, DIR/optimizer/mine.yaml"
     )
@@ -165,7 +165,7 @@ def _print_config(args: argparse.Namespace, sweeps: bool) -> int:
 
     composed = config.compose(args.host, args.overrides, args.config_dir, sweeps)
     if args.cfg in ("hydra", "all"):
-        print(OmegaConf.to_yaml(OmegaConf.create({"hydra": composed.hydra}), resolve=args.resolve), end="")
+        print(OmegaConf.to_yaml(OmegaConf.create({"hydra": composed.hydra})), end="")
     if args.cfg in ("job", "all"):
         print(OmegaConf.to_yaml(composed.config, resolve=args.resolve), end="")
     return Exit.DONE

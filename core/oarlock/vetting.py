@@ -17,7 +17,7 @@ from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
 
 from oarlock.errors import UserError, nearest, one_line
-from oarlock.plugins import Registry
+from oarlock.plugins import Group, Registry
 
 # What a user may set of Hydra's own configuration, and what Hydra writes there itself. Anything else
 # (callbacks, logging formatters, environment, search path) can execute code, so it must be as shipped.
@@ -97,34 +97,95 @@ def vet_overrides(overrides: Sequence[str], registry: Registry) -> list[Override
         if key == "hydra" or (key.startswith("hydra.") and not _within(key[6:], HYDRA_MAY_BE_SET)):
             raise UserError(f"{text}: {_ONLY_KEYS}")
         group = registry.groups.get(key)
-        if group is None and key != "experiment":
-            continue
-        if group and not registry.options(key):
-            raise UserError(f"{text}: no {key} is installed.")
-        many, required = (group.many, group.required) if group else (True, False)
-        value = None if override.is_delete() else override.value()
-        if override.is_delete():
-            if override.value() is None and many and group:
-                raise UserError(f"{text}: write {key}=[] for none, or ~{key}.NAME to leave one out.")
-            if required:
-                raise UserError(f"{text}: one {key} is needed; choose another with {key}=…")
-        elif value is None:
-            none = f"{key}=[] for none" if many else f"~{key} for none" if not required else f"{key}=NAME"
-            raise UserError(f"{text}: null chooses nothing; write {none}.")
-        elif override.package is None:
-            if not isinstance(value, (str, list, dict, Sweep)):
-                raise UserError(f"{text}: expected a name. {nearest(str(value), registry.options(key))}")
-            if isinstance(value, list) and not many and len(value) != 1:
-                raise UserError(f"{text}: there is one {key}, not a list; write {key}=NAME.")
-            if override.is_force_add() or (override.is_add() and not (many and group) and not isinstance(value, dict)):
-                raise UserError(f"{text}: leave out the plus: {text.lstrip('+')}")
-        if many and group and override.package is None and not isinstance(value, dict):
+        if group or key == "experiment" or key.startswith("hydra/"):
+            _vet_choice(override, text, group, registry)
+        if group and group.many and override.package is None and not isinstance(override.value(), dict):
             if key in chosen:
                 # Hydra keeps the first of these and drops the other without a word.
                 plus = "+" if chosen[key].startswith("+") and text.startswith("+") else ""
                 raise UserError(f"{chosen[key]} {text}: name the group once, as a list: {plus}{key}=[a,b].")
             chosen[key] = text
     return parsed
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for character in text:
+        depth += (character in "[{(") - (character in "]})")
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def vet_overrides(overrides: Sequence[str], registry: Registry) -> list[Override]:
+    """Parse, and refuse before Hydra acts what it would execute, crash on, or silently drop."""
+    chosen: dict[str, str] = {}
+    parsed = parse(overrides)
+    for override in parsed:
+        key, text = override.key_or_group, override.input_line or override.key_or_group
+        if key.startswith("hydra/") and not HYDRA_GROUPS.match(key):
+            raise UserError(f"{text}: {ONLY_GROUPS}")
+        if key == "hydra" or (key.startswith("hydra.") and not _within(key[6:], HYDRA_MAY_BE_SET)):
+            raise UserError(f"{text}: {_ONLY_KEYS}")
+        group = registry.groups.get(key)
+        names = None if override.is_delete() else override.value()
+        chooses = key == "experiment" or group is not None or key.startswith("hydra/")
+        if chooses and names is not None and not _are_names(names):
+            raise UserError(f"{text}: expected a name. {nearest(str(names), registry.options(key))}")
+        if group is None and key != "experiment":
+            continue
+        if group and not registry.options(key):
+            raise UserError(f"{text}: no {key} is installed.")
+        many, required = (group.many, group.required) if group else (True, False)
+        if override.is_delete():
+            if override.value() is None and many and group:
+                raise UserError(f"{text}: write {key}=[] for none, or ~{key}.NAME to leave one out.")
+            if required:
+                raise UserError(f"{text}: one {key} is needed; choose another with {key}=…")
+        elif names is None:
+            none = f"{key}=[] for none" if many else f"~{key} for none" if not required else f"{key}=NAME"
+            raise UserError(f"{text}: null chooses nothing; write {none}.")
+        elif override.package is None:
+            if isinstance(names, list) and not many and len(names) != 1:
+                raise UserError(f"{text}: there is one {key}, not a list; write {key}=NAME.")
+            if override.is_force_add() or (override.is_add() and not (many and group) and not isinstance(names, dict)):
+                raise UserError(f"{text}: leave out the plus: {text.lstrip('+')}")
+        if many and group and override.package is None and not isinstance(names, dict):
+            if key in chosen:
+                # Hydra keeps the first of these and drops the other without a word.
+                plus = "+" if chosen[key].startswith("+") and text.startswith("+") else ""
+                raise UserError(f"{chosen[key]} {text}: name the group once, as a list: {plus}{key}=[a,b].")
+            chosen[key] = text
+    return parsed
+
+
+def _vet_choice(override: Override, text: str, group: Group | None, registry: Registry) -> None:
+    """What Hydra would take for a choice and then ignore, or explain in words for a file."""
+    key, names = override.key_or_group, override.value()
+    many = group.many if group else True
+    if group and not registry.options(key):
+        raise UserError(f"{text}: no {key} is installed.")
+    if override.is_delete():
+        if group and many and names is None:
+            raise UserError(f"{text}: write {key}=[] for none, or ~{key}.NAME to leave one out.")
+        if group and group.required:
+            raise UserError(f"{text}: one {key} is needed; choose another with {key}=…")
+    elif names is None:
+        none = f"{key}=[] for none" if many else f"{key}=NAME" if group and group.required else f"~{key} for none"
+        raise UserError(f"{text}: null chooses nothing; write {none}.")
+    elif not _are_names(names):
+        raise UserError(f"{text}: expected a name. {nearest(str(names), registry.options(key))}")
+    elif override.package is None:
+        if isinstance(names, list) and not many and len(names) != 1:
+            raise UserError(f"{text}: there is one {key}, not a list; write {key}=NAME.")
+        if override.is_force_add() or (override.is_add() and not (many and group) and not isinstance(names, dict)):
+            raise UserError(f"{text}: leave out the plus: {text.lstrip('+')}")
+
+
+def _are_names(value: Any) -> bool:
+    """Whether a value can choose options: a name, names, or values for the option that is chosen already."""
+    if isinstance(value, list):
+        return all(isinstance(item, str) for item in value)
+    return isinstance(value, (str, dict, Sweep))
 
 
 def vet_hydra(hydra: DictConfig, overrides: Sequence[str]) -> None:
