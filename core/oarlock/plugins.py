@@ -23,7 +23,7 @@ from oarlock.component import BadComponent, verify
 from oarlock.errors import UserError, nearest, one_line
 from oarlock.schema import RootConfig
 
-ENTRY_POINTS = "oarlock"
+ENTRY_POINTS = OWN_DISTRIBUTION = "oarlock"
 MODULE_HOOKS = ("register_hookspecs", "register_components", "register_commands")
 
 
@@ -328,7 +328,7 @@ def _import(plugin: Plugin) -> ModuleType:
 
 
 def _discover() -> Iterator[Plugin]:
-    """The entry points, each once; a name that two distributions claim is refused for both."""
+    """The entry points, each once; a name that two distributions claim is refused for both, unless it is ours."""
     found: dict[str, dict[str, Plugin]] = {}
     for point in metadata.entry_points(group=ENTRY_POINTS):
         name = point.dist.metadata["Name"] if point.dist else "unknown"
@@ -337,9 +337,13 @@ def _discover() -> Iterator[Plugin]:
         found.setdefault(point.name, {}).setdefault(name, Plugin(point.name, point.value, name, version))
     for name, claims in sorted(found.items()):
         if len(claims) > 1:
-            both = " and by ".join(f"{plugin.distribution} {plugin.version}" for _, plugin in sorted(claims.items()))
-            for plugin in claims.values():
-                plugin.reason = f"the plugin name '{name}' is claimed by {both}; uninstall one"
+            both = " and by ".join(plugin.package for _, plugin in sorted(claims.items()))
+            for distribution, plugin in claims.items():
+                # A stranger who names a plugin `data` must not take away everybody's built-in data.
+                if OWN_DISTRIBUTION not in claims:
+                    plugin.reason = f"the plugin name '{name}' is claimed by {both}; uninstall one"
+                elif distribution != OWN_DISTRIBUTION:
+                    plugin.reason = f"the plugin name '{name}' is claimed by {both}; it needs another name"
         yield from claims.values()
 
 

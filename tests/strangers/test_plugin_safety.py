@@ -94,6 +94,29 @@ def test_what_two_plugins_claim_is_neither_s(ask, leaks, listed):
     assert f"optimizer=oar cannot be used: 'optimizer/oar' is registered twice, {TWICE}." in chosen.err
 
 
+MINE = """
+from oarlock import component, hookimpl
+
+@component
+class Mine:
+    pass
+
+@hookimpl
+def register_components(register):
+    register("data/mine", Mine)
+"""
+
+
+def test_who_takes_the_name_of_a_built_in_plugin_takes_nothing_away(ask, plugin):
+    listed, default, mine = ask(plugin(MINE, "data"), "plugins", "train --cfg job", "train --cfg job data=mine")
+    assert "broken: 'data' of oarlock-data 1.0: the plugin name 'data' is claimed by " in listed.out
+    assert "data/digits" in listed.out
+    assert "data/mine" not in listed.out
+    assert default.code == 0
+    assert mine.code == 2
+    assert "oarlock-data 1.0" in mine.err
+
+
 def test_choosing_what_was_refused_says_why(ask, leaks):
     for answer, (name, reason) in zip(
         ask(leaks, *(f"train --cfg job callback=[{name}]" for name in REFUSED)), REFUSED.items(), strict=True
