@@ -165,7 +165,7 @@ def test_fish_is_given_the_candidates(stroke, tmp_path):
     if shutil.which("fish") is None:
         pytest.skip("fish is not installed")
     (tmp_path / "rows.csv").write_text("")
-    lines = ["oarlock tra", "oarlock train data=ra", "oarlock train callback=[bow,ea", "oarlock resume ro",
+    lines = ["oarlock tra", "oarlock train data=ra", "oarlock train callback=[bow,co", "oarlock resume ro",
              "oarlock train trainer.init_from=ro"]  # fmt: skip
     asked = "\n".join(f"complete -C '{line}'" for line in lines)
     done = subprocess.run(
@@ -174,5 +174,5 @@ def test_fish_is_given_the_candidates(stroke, tmp_path):
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.stdout.split() == [
-        "train", "data=ramps", "callback=[bow,early", "rows.csv", "trainer.init_from=rows.csv",
+        "train", "data=ramps", "callback=[bow,cox", "rows.csv", "trainer.init_from=rows.csv",
     ]  # fmt: skip
