@@ -14,8 +14,11 @@ def distance(found, expected):
     return global_norm(difference) / global_norm(expected)
 
 
-@pytest.mark.parametrize("model", [MLP, CONVOLUTIONS], ids=["linear", "lenet"])
-@pytest.mark.parametrize(("rows", "micro"), [(16, 4), (14, 4), (13, 4)], ids=["full", "ragged", "one-row"])
+@pytest.mark.parametrize(
+    ("model", "rows", "micro"),
+    [(MLP, 16, 4), (MLP, 14, 4), (MLP, 13, 4), (CONVOLUTIONS, 14, 4)],
+    ids=["full", "ragged", "one-row", "lenet-ragged"],
+)
 def test_four_micro_batches_equal_the_whole(train, model, rows, micro):
     shared = (*model, "task=regression", "optimizer=momentum", f"data.rows={rows}", "trainer.max_steps=2",
               "trainer.drop_last=false")  # fmt: skip
