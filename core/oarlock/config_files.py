@@ -12,10 +12,10 @@ from hydra._internal.config_repository import CachingConfigRepository, ConfigRep
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.config_source import ConfigResult
-from omegaconf import Container, DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from oarlock.errors import UserError, one_line
+from oarlock.errors import UserError, nearest, one_line
 from oarlock.vetting import HYDRA_GROUPS, ONLY_GROUPS
 
 # A configuration is small; these bounds are far above any real one and far below what hurts.
@@ -70,7 +70,18 @@ class VettedFileSource(FileConfigSource):
         path = Path(self.path) / self._normalize_file_name(config_path)
         config, text = read_yaml(path)
         with _about(path):
+            _vet_defaults(config)
             return ConfigResult(self.provider, self.full_path(), config, self._get_header_dict(text[:512]))
+
+
+def _vet_defaults(config: Container) -> None:
+    """A mistyped keyword before a group is one that Hydra fails on without a word."""
+    defaults = config._get_node("defaults") if isinstance(config, DictConfig) else None
+    for item in defaults._iter_ex(resolve=False) if isinstance(defaults, ListConfig) else []:
+        for key in item if isinstance(item, DictConfig) else []:
+            for word in str(key).split()[:-1]:
+                if word not in ("override", "optional"):
+                    raise ValueError(f"'{key}' in the defaults list. {nearest(word, ['override', 'optional'])}")
 
 
 def read_yaml(path: Path) -> tuple[Container, str]:

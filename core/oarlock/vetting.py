@@ -68,7 +68,7 @@ def parse(overrides: Sequence[str]) -> list[Override]:
         shown = text if len(text) <= 80 else f"{text[:80]}…"
         if len(text) > MAX_OVERRIDE_LENGTH or _depth(text) > MAX_OVERRIDE_DEPTH:
             raise UserError(f"{shown}: too long or nested too deeply for an override; put it into a file.")
-        if not re.match(r"[^=]", text):
+        if not re.match(r"[+~]*[^=+~]", text):
             raise UserError(f"'{shown}' is not an override: expected key=value")
         try:
             parsed.append(OverridesParser.create().parse_override(text))
@@ -100,56 +100,6 @@ def vet_overrides(overrides: Sequence[str], registry: Registry) -> list[Override
         if group or key == "experiment" or key.startswith("hydra/"):
             _vet_choice(override, text, group, registry)
         if group and group.many and override.package is None and not isinstance(override.value(), dict):
-            if key in chosen:
-                # Hydra keeps the first of these and drops the other without a word.
-                plus = "+" if chosen[key].startswith("+") and text.startswith("+") else ""
-                raise UserError(f"{chosen[key]} {text}: name the group once, as a list: {plus}{key}=[a,b].")
-            chosen[key] = text
-    return parsed
-
-
-def _depth(text: str) -> int:
-    depth = deepest = 0
-    for character in text:
-        depth += (character in "[{(") - (character in "]})")
-        deepest = max(deepest, depth)
-    return deepest
-
-
-def vet_overrides(overrides: Sequence[str], registry: Registry) -> list[Override]:
-    """Parse, and refuse before Hydra acts what it would execute, crash on, or silently drop."""
-    chosen: dict[str, str] = {}
-    parsed = parse(overrides)
-    for override in parsed:
-        key, text = override.key_or_group, override.input_line or override.key_or_group
-        if key.startswith("hydra/") and not HYDRA_GROUPS.match(key):
-            raise UserError(f"{text}: {ONLY_GROUPS}")
-        if key == "hydra" or (key.startswith("hydra.") and not _within(key[6:], HYDRA_MAY_BE_SET)):
-            raise UserError(f"{text}: {_ONLY_KEYS}")
-        group = registry.groups.get(key)
-        names = None if override.is_delete() else override.value()
-        chooses = key == "experiment" or group is not None or key.startswith("hydra/")
-        if chooses and names is not None and not _are_names(names):
-            raise UserError(f"{text}: expected a name. {nearest(str(names), registry.options(key))}")
-        if group is None and key != "experiment":
-            continue
-        if group and not registry.options(key):
-            raise UserError(f"{text}: no {key} is installed.")
-        many, required = (group.many, group.required) if group else (True, False)
-        if override.is_delete():
-            if override.value() is None and many and group:
-                raise UserError(f"{text}: write {key}=[] for none, or ~{key}.NAME to leave one out.")
-            if required:
-                raise UserError(f"{text}: one {key} is needed; choose another with {key}=…")
-        elif names is None:
-            none = f"{key}=[] for none" if many else f"~{key} for none" if not required else f"{key}=NAME"
-            raise UserError(f"{text}: null chooses nothing; write {none}.")
-        elif override.package is None:
-            if isinstance(names, list) and not many and len(names) != 1:
-                raise UserError(f"{text}: there is one {key}, not a list; write {key}=NAME.")
-            if override.is_force_add() or (override.is_add() and not (many and group) and not isinstance(names, dict)):
-                raise UserError(f"{text}: leave out the plus: {text.lstrip('+')}")
-        if many and group and override.package is None and not isinstance(names, dict):
             if key in chosen:
                 # Hydra keeps the first of these and drops the other without a word.
                 plus = "+" if chosen[key].startswith("+") and text.startswith("+") else ""

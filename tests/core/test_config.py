@@ -93,6 +93,7 @@ def test_own_option_of_a_list_group(conf):
         ({"experiment/a.yaml": GLOBAL + "defaults: [override optimizer: sgd]\n"}, "experiment=a", "override /optimizer"),
         ({"experiment/a.yaml": GLOBAL + "defaults: [/optimizer: sgd]\n"}, "experiment=a", "override /optimizer"),
         ({"experiment/a.yaml": GLOBAL + "defaults: [override /optimzer: sgd]\n"}, "experiment=a", "mean 'optimizer'?"),
+        ({"experiment/a.yaml": GLOBAL + "defaults: [overide /task: regression]\n"}, "experiment=a", "mean 'override'?"),
         ({"experiment/a.yaml": GLOBAL + "defaults: [/nowhere]\n"}, "experiment=a", "nowhere: there is no such conf"),
         ({"experiment/abc.yaml": GLOBAL}, "experiment=abd", "Did you mean 'abc'?"),
     ],
