@@ -79,7 +79,7 @@ def complete_run(run: Run) -> None:
     run.optimizers.append(BuiltOptimizer(parameters, build, run.schedule))
     step = run.hook.build_step(run=run)
     run.training_step, run.engine = (
-        (step, run.components_chosen["engine"]) if step else (build_eager_step(run), "eager")
+        (step, run.components_chosen.get("engine", "custom")) if step else (build_eager_step(run), "eager")
     )
 
 

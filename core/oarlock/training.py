@@ -120,6 +120,7 @@ def _epoch_end_pending(run: Run) -> bool:
 def _evaluate(run: Run, watch: FiniteWatch) -> None:
     """One evaluation: metrics, best weights, a line in the record, and only then the callbacks."""
     watch.check()
+    epoch = run.epoch + (run.position > 0)  # how many have begun; after the last one none has
     run.evaluated_step = run.step
     seed_moment(run, VALIDATION)
     run.hook.on_evaluation_start(run=run)
@@ -132,15 +133,15 @@ def _evaluate(run: Run, watch: FiniteWatch) -> None:
         raise UserError(f"monitor='{run.monitor}': the evaluation did not measure it. {nearest(run.monitor, metrics)}")
     value = metrics.get(run.monitor, math.nan)
     if improves(value, run.best["value"] if run.best else None, run.direction):
-        run.best = {"step": run.step, "epoch": run.epoch + 1, "monitor": run.monitor, "value": value}
+        run.best = {"step": run.step, "epoch": epoch, "monitor": run.monitor, "value": value}
         run.best_weights = {name: tensor.clone().detach() for name, tensor in run.model.state_dict().items()}
-    row: dict[str, Any] = {"epoch": run.epoch + 1, "step": run.step, "time": round(time.time(), 3)}
+    row: dict[str, Any] = {"epoch": epoch, "step": run.step, "time": round(time.time(), 3)}
     row |= {"learning_rate": run.learning_rate(), **metrics}
     row = finite(row)
     run.history.append(row)
     if run.record is not None:
         run.record.append_metrics(row)
-    log.info("epoch %d step %d %s", run.epoch + 1, run.step, " ".join(f"{key}={metrics[key]:.6g}" for key in metrics))
+    log.info("epoch %d step %d %s", epoch, run.step, " ".join(f"{key}={metrics[key]:.6g}" for key in metrics))
     run.hook.on_evaluation_end(run=run, metrics=dict(metrics))
 
 

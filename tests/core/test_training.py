@@ -79,6 +79,12 @@ def test_when_it_evaluates(run, overrides, steps):
     assert [row["step"] for row in rows(run(*overrides).folder)] == steps
 
 
+def test_the_last_evaluation_belongs_to_the_last_epoch(run):
+    result = run("trainer.epochs=3", "trainer.evaluate_every=2 epochs")
+    assert [row["epoch"] for row in rows(result.folder)] == [2, 3]
+    assert result.best["epoch"] in (2, 3)
+
+
 def test_when_it_saves(run):
     every = run("trainer.checkpoint.every_steps=30", "trainer.checkpoint.keep=10", name="steps")
     saved = sorted(path.name for path in (every.folder / "checkpoints").iterdir())
