@@ -1,10 +1,11 @@
-"""What a figure was measured on: the processor, and the versions of what ran."""
+"""How a figure is given: with its range, and with what it was measured on."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
 import platform
+import statistics
 from pathlib import Path
 
 
@@ -15,4 +16,9 @@ def description(*distributions: str) -> str:
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in distributions)
-    return f"{models[0] if models else platform.processor()}, {cores} cores, {platform.python_version()}, {versions}"
+    return f"{models[0] if models else platform.processor()}, {cores} cores, Python {platform.python_version()}, {versions}"
+
+
+def spread(values, form="{:.3f}"):
+    """Median and range."""
+    return f"{form.format(statistics.median(values))} ({form.format(min(values))}..{form.format(max(values))})"

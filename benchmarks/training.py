@@ -259,6 +259,9 @@ def run_round(name, folder, turn_count):
 
 def prepare(name, folder, mnist):
     """Write what the trainers read: IDX files for oarlock, and the rows that it makes of them for the other two."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import paddle  # noqa: F401  its import warns of what nobody here can change
     from oarlock_plugins.data.digits import Digits
     from oarlock_plugins.data.mnist import Mnist
 
@@ -300,11 +303,6 @@ def register_turns(folder):
     (info / "entry_points.txt").write_text("[oarlock]\nturns = turns\n", encoding="utf-8")
 
 
-def spread(values, form="{:.3f}"):
-    """Median and range."""
-    return f"{form.format(statistics.median(values))} ({form.format(min(values))}..{form.format(max(values))})"
-
-
 def report(name, rounds, rows):
     """Print the table of a workload as Markdown; returns the lines that say which bars are met."""
     print(f"\n| {name} | rows/s | oarlock / it | valid accuracy |\n|---|---|---|---|")
@@ -313,14 +311,14 @@ def report(name, rounds, rows):
         rates = [rows / result[variant]["seconds"] for result in rounds]
         ratios = [result[variant]["seconds"] / result["oarlock"]["seconds"] for result in rounds]
         accuracies = [result[variant]["accuracy"] for result in rounds]
-        shown = "" if variant == "oarlock" else spread(ratios)
-        print(f"| {variant} | {spread(rates, '{:,.0f}')} | {shown} | {spread(accuracies)} |")
+        shown = "" if variant == "oarlock" else machine.spread(ratios)
+        print(f"| {variant} | {machine.spread(rates, '{:,.0f}')} | {shown} | {machine.spread(accuracies)} |")
         bar = WORKLOADS[name].bars.get(variant)
         if bar is not None:
             verdict = "PASS  " if statistics.median(ratios) >= bar else "MISSED"
-            verdicts.append(f"{verdict}  {name}: oarlock / {variant} {spread(ratios)}, bar {bar}")
+            verdicts.append(f"{verdict}  {name}: oarlock / {variant} {machine.spread(ratios)}, bar {bar}")
     saves = [1000 * result["oarlock"]["save"] for result in rounds]
-    print(f"\nA checkpoint took {spread(saves, '{:.0f}')} ms.", flush=True)
+    print(f"\nA checkpoint took {machine.spread(saves, '{:.0f}')} ms.", flush=True)
     return verdicts
 
 
