@@ -12,7 +12,8 @@ optimizer, batch size and drop_last, and evaluate the same rows in batches of 10
 - fit: `paddle.Model.fit` with an accuracy metric, without its bar, and with an evaluation after each epoch.
 
 A round starts one process for each of the three, with one thread, and lets them train in turns of about a second
-(see turns.py). Its ratio is that of the summed seconds; the median over the rounds is what meets the bar.
+(see turns.py). A ratio compares two turns that came one after the other, so that what else the machine does falls on
+both; a round's ratio is the median over its turns, and the median over the rounds is what meets the bar.
 """
 
 from __future__ import annotations
@@ -236,7 +237,7 @@ class Trainer:
 
 
 def run_round(name, folder, turn_count):
-    """Seconds of all turns, checkpoint seconds and accuracy, for each of the three."""
+    """The seconds of each turn, checkpoint seconds and accuracy, for each of the three."""
     with contextlib.ExitStack() as stack:
         trainers = {}
         for variant in VARIANTS:
@@ -244,16 +245,17 @@ def run_round(name, folder, turn_count):
             stack.callback(trainers[variant].close)
         for trainer in trainers.values():
             trainer.wait()
-        seconds = dict.fromkeys(VARIANTS, 0.0)
+        seconds = {variant: [] for variant in VARIANTS}
         for number in range(turn_count):
             # The order rotates, so that nobody always comes after the same one.
             first = number % len(VARIANTS)
             for variant in VARIANTS[first:] + VARIANTS[:first]:
                 trainers[variant].go()
-                seconds[variant] += trainers[variant].wait()
+                seconds[variant].append(trainers[variant].wait())
         results = {variant: trainer.leave() for variant, trainer in trainers.items()}
     for variant, result in results.items():
-        result["seconds"] = seconds[variant] * (1 + result["save"] / CHECKPOINT_SECONDS)
+        share = result["save"] / CHECKPOINT_SECONDS
+        result["turns"] = [turn * (1 + share) for turn in seconds[variant]]
     return results
 
 
@@ -308,8 +310,10 @@ def report(name, rounds, rows):
     print(f"\n| {name} | rows/s | oarlock / it | valid accuracy |\n|---|---|---|---|")
     verdicts = []
     for variant in VARIANTS:
-        rates = [rows / result[variant]["seconds"] for result in rounds]
-        ratios = [result[variant]["seconds"] / result["oarlock"]["seconds"] for result in rounds]
+        rates = [rows / statistics.median(result[variant]["turns"]) for result in rounds]
+        ratios = [
+            statistics.median(np.divide(result[variant]["turns"], result["oarlock"]["turns"])) for result in rounds
+        ]
         accuracies = [result[variant]["accuracy"] for result in rounds]
         shown = "" if variant == "oarlock" else machine.spread(ratios)
         print(f"| {variant} | {machine.spread(rates, '{:,.0f}')} | {shown} | {machine.spread(accuracies)} |")
@@ -348,7 +352,7 @@ def main():
             print(f"\n{name}: {train} rows and {valid} to evaluate an epoch, batch {workload.batch_size}, "
                   f"turns of {workload.epochs} epochs, {' '.join(workload.overrides)}", flush=True)  # fmt: skip
             rounds = [run_round(name, folder, args.turns) for _ in range(args.rounds)]
-            rows = train // workload.batch_size * workload.batch_size * workload.epochs * args.turns
+            rows = train // workload.batch_size * workload.batch_size * workload.epochs
             verdicts += report(name, rounds, rows)
     print("\n" + "\n".join(verdicts))
 

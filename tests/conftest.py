@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,33 @@ import_paddle()
 
 ROOT = Path(__file__).parents[1]
 MNIST = Path(os.environ.get("OARLOCK_MNIST", ROOT.parent / "shared" / "data" / "mnist"))
+
+
+# Runs many command lines in one process, since each `oarlock` that starts costs half a second.
+DRIVER = """
+import contextlib, io, json, sys
+from oarlock.cli import main
+answers = []
+for line in json.load(sys.stdin):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(line)
+        except SystemExit as done:
+            code = done.code
+    answers.append([int(code or 0), out.getvalue(), err.getvalue(), "paddle" in sys.modules])
+json.dump(answers, sys.stdout)
+"""
+
+
+@dataclass
+class Answer:
+    """What a command line printed, its exit code, and whether its process had imported Paddle by then."""
+
+    code: int
+    out: str
+    err: str
+    paddle: bool
 
 
 def pytest_collection_modifyitems(config, items):
@@ -43,6 +72,23 @@ def oarlock(tmp_path):
         return subprocess.run(
             command(*arguments), cwd=cwd, env=environment(env), capture_output=True, text=True, timeout=timeout
         )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def ask(tmp_path_factory):
+    """Run command lines one after the other in one process; returns an Answer for each."""
+    folder = tmp_path_factory.mktemp("asked")
+
+    def run(env, *lines):
+        done = subprocess.run(
+            [sys.executable, "-c", DRIVER], input=json.dumps([line.split(" ") for line in lines]),
+            cwd=folder, env=environment(env), capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stdout
+        return [Answer(*answer) for answer in json.loads(done.stdout)]
 
     return run
 

@@ -18,6 +18,7 @@ from oarlock.plugins import Command, Host, load_host
 
 if TYPE_CHECKING:
     from oarlock.run import Run
+    from oarlock.training import Interrupted
 
 
 TRAIN_HELP = """\
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = int(_dispatch(arguments))
+        code = int(_dispatch(arguments) or Exit.DONE)  # a plugin's command may return nothing
         sys.stdout.flush()
         return code
     except UserError as error:
@@ -94,7 +95,8 @@ def _dispatch(arguments: list[str]) -> int:
         return _complete(host, arguments[2:])
     command = commands.get(arguments[0])
     if command is None:
-        raise UserError(f"oarlock {arguments[0]}: there is no such command. {nearest(arguments[0], commands)}")
+        why = host.registry.refused.get(f"command {arguments[0]}", "there is no such command")
+        raise UserError(f"oarlock {arguments[0]}: {why}. {nearest(arguments[0], commands)}")
     parser = parser_of(command, host)
     try:
         parsed = parser.parse_intermixed_args(arguments[1:])
@@ -105,8 +107,10 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def all_commands(host: Host) -> dict[str, Command]:
-    """The core's commands and those of plugins; a plugin cannot take a core command's name."""
-    return {**host.commands, **{command.name: command for command in CORE_COMMANDS}}
+    """The core's commands and those of plugins; one that takes a core command's name is refused."""
+    for command in CORE_COMMANDS:
+        host.refuse_command(command.name, "is one of oarlock's own")
+    return {**{command.name: command for command in CORE_COMMANDS}, **host.commands}
 
 
 def parser_of(command: Command, host: Host) -> Parser:
@@ -144,9 +148,10 @@ def _train(args: argparse.Namespace) -> int:
         return multirun(args.host, args.overrides, args.config_dir)
     _log_to_terminal(composed.hydra.verbose)
     try:
-        run = commands.train_config(args.host, composed.config, composed.folder, number=not composed.folder_chosen)
+        number = not composed.folder_chosen
+        run = commands.train_config(args.host, composed.config, composed.folder, number=number, last=True)
     except Interrupted as stop:
-        return _report_interrupted(str(stop))
+        return _report_interrupted(stop)
     _report(run)
     return Exit.DONE
 
@@ -189,8 +194,10 @@ def _report(run: Run) -> None:
           "      oarlock train -m optimizer=adam,sgd seed=0,1")  # fmt: skip
 
 
-def _report_interrupted(signal: str) -> int:
-    print(f"stopped by {signal}, saved; 'oarlock resume' continues it", file=sys.stderr, flush=True)
+def _report_interrupted(stop: Interrupted) -> int:
+    from oarlock.record import shown
+
+    print(f"stopped by {stop}, saved; 'oarlock resume {shown(stop.folder)}' continues it", file=sys.stderr, flush=True)
     return Exit.INTERRUPTED
 
 
@@ -219,9 +226,9 @@ def _resume(args: argparse.Namespace) -> int:
     from oarlock.training import Interrupted
 
     try:
-        run = commands.resume(args.folder, args.overrides)
+        run = commands.resume(args.folder, args.overrides, last=True)
     except Interrupted as stop:
-        return _report_interrupted(str(stop))
+        return _report_interrupted(stop)
     if run is not None:
         _report(run)
     return Exit.DONE

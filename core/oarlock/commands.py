@@ -22,7 +22,7 @@ from oarlock import checkpoint, config, vetting
 from oarlock.checking import check
 from oarlock.config_files import read_yaml
 from oarlock.device import import_paddle
-from oarlock.errors import RunFailed, UserError, nearest, one_line
+from oarlock.errors import RunFailed, UserError, nearest, one_line, warn
 from oarlock.evaluation import evaluate as evaluate_split
 from oarlock.experiment import build_run, complete_run
 from oarlock.plugins import Host, load_host
@@ -76,10 +76,18 @@ def result_of(run: Run) -> Result:
     return Result(run.metrics, run.best, run.folder, run.status, run.model)
 
 
-def train_config(host: Host, composed: DictConfig, folder: Path, *, number: bool) -> Run:
-    """Train a composed configuration in a new folder, numbered when it is taken and `number` allows it."""
+def train_config(host: Host, composed: DictConfig, folder: Path, *, number: bool, last: bool = False) -> Run:
+    """Train a composed configuration in a new folder, numbered when it is taken and `number` allows it.
+
+    Args:
+        host: the plugins.
+        composed: the checked configuration.
+        folder: the folder to make.
+        number: whether another may be taken where this one is there already.
+        last: whether the process has nothing to do afterwards, so that a signal after the run is ignored.
+    """
     import_paddle()  # before the signals are watched: it installs handlers of its own
-    with Signals() as signals:
+    with Signals(last) as signals:
         run = build_run(host, composed)
         complete_run(run)
         if run.config.trainer.init_from:
@@ -105,6 +113,7 @@ def new_record(host: Host, run: Run) -> dict[str, Any]:
         "seed": run.config.seed,
         "device": run.device,
         "engine": run.engine,
+        "runtime": run.runtime,
         "monitor": run.monitor,
         "direction": run.direction,
         "total_steps": run.total_steps,
@@ -171,7 +180,10 @@ def warm_start(run: Run, source: Path) -> None:
     Raises:
         UserError: there are none, or they do not fit this model.
     """
-    RunFolder(source)
+    try:
+        RunFolder(source)
+    except UserError as error:
+        raise UserError(f"trainer.init_from={error}") from error
     files, _ = _intact(source)
     if not files:
         raise UserError(f"trainer.init_from={source}: it has no intact checkpoint.")
@@ -187,7 +199,7 @@ def _intact(folder: Path) -> tuple[dict[str, bytes], Path | None]:
     path, files, damaged = checkpoint.newest_intact(folder / "checkpoints")
     for error in damaged:
         instead = f"using {path.name}" if path is not None else "there is no earlier one"
-        print(f"warning: checkpoint {error}; {instead}", file=sys.stderr)
+        warn(f"checkpoint {error}; {instead}")
     return files, path
 
 
@@ -209,9 +221,10 @@ def load_recorded(host: Host, record: RunFolder, overrides: Sequence[str] = ()) 
         with _changed_since(path):
             typed = OmegaConf.merge(OmegaConf.structured(entry.cls), OmegaConf.select(values, path))
         OmegaConf.update(values, path, typed, merge=False)
-    with _changed_since("trainer"):
-        trainer = OmegaConf.merge(OmegaConf.structured(RootConfig).trainer, values.trainer)
-    OmegaConf.update(values, "trainer", trainer, merge=False)
+    for key in ("runtime", "trainer"):
+        with _changed_since(key):
+            typed = OmegaConf.merge(OmegaConf.structured(RootConfig)[key], values[key])
+        OmegaConf.update(values, key, typed, merge=False)
     OmegaConf.set_struct(values, True)
     changed = config.apply_overrides(values, overrides, host.registry)
     with user_errors(host):
@@ -227,8 +240,14 @@ def _changed_since(path: str) -> Iterator[None]:
         raise UserError(f"{path}: its options have changed since the run was made: {one_line(error)}") from error
 
 
-def resume(folder: Path, overrides: Sequence[str] = (), say: Any = print) -> Run | None:
+def resume(folder: Path, overrides: Sequence[str] = (), say: Any = print, last: bool = False) -> Run | None:
     """Continue a run exactly where its newest intact checkpoint left it; None when there is nothing to do.
+
+    Args:
+        folder: the run's folder.
+        overrides: what may change in it, such as `trainer.epochs=40`.
+        say: takes the lines that a person should read.
+        last: as for `train_config`.
 
     Raises:
         UserError: the folder is no run, or an override would make another run of it.
@@ -243,13 +262,13 @@ def resume(folder: Path, overrides: Sequence[str] = (), say: Any = print) -> Run
             )
     composed = load_recorded(host, record, overrides)
     import_paddle()  # before the signals are watched: it installs handlers of its own
-    with Signals() as signals, record.locked():
+    with Signals(last) as signals, record.locked():
         status = record.record["status"]
         if status in ("completed", "early_stopped", "pruned") and not overrides:
             say(f"{shown(folder)}: {status} already; to train longer give trainer.epochs=…")
             return None
         files, path = _intact(folder)
-        run = build_run(host, composed)
+        run = build_run(host, composed, record.record.get("runtime", {}))
         run.total_steps = record.record["total_steps"]  # a schedule keeps the shape that it began with
         complete_run(run)
         run.record = record
@@ -268,7 +287,7 @@ def resume(folder: Path, overrides: Sequence[str] = (), say: Any = print) -> Run
         if root.is_dir():
             with contextlib.suppress(OSError):  # a read-only disk is reported when the next checkpoint is due
                 checkpoint.set_aside_damaged(root, path)
-        record.update(engine=run.engine, device=run.device)
+        record.update(engine=run.engine, device=run.device, runtime=run.runtime)
         if overrides:
             _keep_changes(run)
         execute(run, signals)
@@ -305,7 +324,7 @@ def evaluate(folder: Path, overrides: Sequence[str] = (), splits: Sequence[str] 
     """
     host = load_host()
     record = RunFolder(folder)
-    run = build_run(host, load_recorded(host, record, overrides))
+    run = build_run(host, load_recorded(host, record, overrides), record.record.get("runtime", {}))
     files, path = _intact(folder)
     if path is None:
         raise UserError(f"{shown(folder)}: it has no intact checkpoint to evaluate.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -160,27 +159,14 @@ def store(registry: Registry) -> None:
         if not group.required and group.name not in ("regularizer", "callback"):
             defaults.append({group.name: [] if group.many else None})
     configs.store(name="schema", node=dataclasses.make_dataclass("Config", fields, bases=(RootConfig,)))
-    for path, entry in list(registry.entries.items()):
+    registry.refuse_unconfigurable()
+    for path, entry in registry.entries.items():
         many = registry.groups[entry.group].many
-        if reason := _unconfigurable(entry.cls):
-            registry.refused[path] = f"{entry.plugin.origin} declares fields that cannot be configured: {reason}"
-            del registry.entries[path]
-            continue
         node, package = entry.cls, path.replace("/", ".") if many else None
         if many and re.search(r"_(global|group|name|here)_", path):
             # Hydra reads `_global_` in the middle of `regularizer.clip_global_norm` as its keyword.
             node, package = {entry.name: entry.cls}, None  # type: ignore[assignment]
         configs.store(group=entry.group, name=entry.name, node=node, package=package)
-
-
-@functools.cache
-def _unconfigurable(cls: type) -> str:
-    """Why a component's fields cannot be a configuration; empty where they can."""
-    try:
-        OmegaConf.structured(cls)
-    except Exception as error:  # the author's defaults and types; whatever they raise, the others go on
-        return one_line(error)
-    return ""
 
 
 def apply_overrides(config: DictConfig, overrides: Sequence[str], registry: Registry) -> DictConfig:

@@ -1,7 +1,8 @@
 """What data is: rows, their shapes, and what is done to them on the way to the model.
 
 Whatever the source, a row passes `transform` (a sample), `transform_batch` and `preprocess` (a batch), then
-the model. Arrays live on the device; a `paddle.io.Dataset` goes through `paddle.io.DataLoader`.
+the model. Arrays live on the device; a `paddle.io.Dataset` is read row by row,
+in processes of `paddle.io.DataLoader` where trainer.num_workers says so.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from oarlock.completion import defaults, experiments
 from oarlock.component import choices, field_docs, field_types, prose, summary
 from oarlock.errors import UserError, nearest
 from oarlock.plugins import Command, Host
-from oarlock.schema import CheckpointConfig, RootConfig, TrainerConfig
+from oarlock.schema import CheckpointConfig, RootConfig, RuntimeConfig, TrainerConfig
 
 # What OmegaConf takes for a value that must be given.
 MISSING = "???"
@@ -40,7 +40,9 @@ def groups(host: Host) -> str:
             lines.append(_wrapped(f"  {group.name:<13}", ", ".join(options), 15))
     lines.append(_wrapped(f"  {'experiment':<13}", ", ".join(experiments()), 15))
     lines += ["", "options of the core (oarlock show trainer; oarlock show GROUP/OPTION for a component):"]
-    for path, cls in (("", RootConfig), ("trainer.", TrainerConfig), ("trainer.checkpoint.", CheckpointConfig)):
+    nodes = {"": RootConfig, "runtime.": RuntimeConfig, "trainer.": TrainerConfig,
+             "trainer.checkpoint.": CheckpointConfig}  # fmt: skip
+    for path, cls in nodes.items():
         docs = field_docs(cls)
         for field in dataclasses.fields(cls):
             if not dataclasses.is_dataclass(_default(field)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 import traceback
 from collections.abc import Iterable
 from enum import IntEnum
@@ -35,6 +36,11 @@ class NonFiniteError(RunFailed):
 
 class DamagedCheckpoint(OarlockError):
     """A checkpoint whose files are not the ones that were written."""
+
+
+def warn(message: str) -> None:
+    """Say something that the user should know and that stops nothing."""
+    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

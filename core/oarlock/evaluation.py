@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from oarlock.data import Batch
+from oarlock.data import Arrays, Batch
 from oarlock.errors import UserError, nearest
 from oarlock.feeding import evaluation_batches
 
@@ -31,8 +32,14 @@ class Metric(Protocol):
         """Forget all batches."""
 
 
-def evaluate(run: Run, part: Any) -> dict[str, float]:
-    """The loss and the task's metrics over a split, without the split's name."""
+def evaluate(run: Run, part: Any, keep: bool = False) -> dict[str, float]:
+    """The loss and the task's metrics over a split, without the split's name.
+
+    Args:
+        run: the run.
+        part: the split.
+        keep: the split will be evaluated again, so its rows stay on the device if they are in memory.
+    """
     import paddle
 
     own = run.hook.evaluate(run=run, data=part)
@@ -45,7 +52,7 @@ def evaluate(run: Run, part: Any) -> dict[str, float]:
         metric.reset()
     try:
         with paddle.no_grad():
-            for batch in evaluation_batches(run.data, part, run.config.trainer.evaluation_batch_size):
+            for batch in _batches(run, part, keep):
                 output = run.forward(run.model, batch)
                 losses.append(run.compute_loss(output, batch))
                 rows.append(batch.size)
@@ -61,13 +68,31 @@ def evaluate(run: Run, part: Any) -> dict[str, float]:
     return {"loss": mean, **{name: _number(metric.accumulate()) for name, metric in run.measures.items()}}
 
 
+def _batches(run: Run, part: Any, keep: bool) -> Iterable[Batch]:
+    if keep and run.kept_batches:
+        return run.kept_batches
+    batches = evaluation_batches(run.data, part, run.config.trainer.evaluation_batch_size)
+    if keep and isinstance(part, Arrays):
+        run.kept_batches = list(batches)
+        return run.kept_batches
+    return batches
+
+
 def _number(value: Any) -> float:
     """A metric's value, which may be a tensor of one element."""
     return float(value.item() if hasattr(value, "item") else value)
 
 
-def resolve_monitor(monitor: str | None, measures: dict[str, Metric], splits: list[str]) -> tuple[str, str]:
+def resolve_monitor(
+    monitor: str | None, measures: dict[str, Metric], splits: list[str], option: str = "trainer.monitor"
+) -> tuple[str, str]:
     """The monitored metric's full name and its direction.
+
+    Args:
+        monitor: the name that was asked for; None for the task's primary metric.
+        measures: the metrics of the task.
+        splits: which of train, valid and test the data has.
+        option: where the name stands in the configuration, for the error.
 
     Raises:
         UserError: there is no such metric in an evaluation of this run.
@@ -81,5 +106,5 @@ def resolve_monitor(monitor: str | None, measures: dict[str, Metric], splits: li
         primary = f"{split}/{next(iter(measures), 'loss')}"
         monitor = primary if primary in directions else f"{split}/loss"
     if monitor not in directions:
-        raise UserError(f"monitor='{monitor}': this run measures no such metric. {nearest(monitor, directions)}")
+        raise UserError(f"{option}={monitor}: this run measures no such metric. {nearest(monitor, directions)}")
     return monitor, directions[monitor]

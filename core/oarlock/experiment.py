@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,20 @@ from oarlock.device import import_paddle, precision_policy, setup_device
 from oarlock.errors import UserError
 from oarlock.evaluation import resolve_monitor
 from oarlock.feeding import build_feeder
-from oarlock.optimization import BuiltOptimizer, claim_parameters, trainable
+from oarlock.optimization import BuiltOptimizer, claim_groups, claim_parameters, trainable
 from oarlock.plugins import Host
 from oarlock.run import Run
+from oarlock.runtime import setup_runtime
 from oarlock.step import build_custom_step, build_eager_step
 
 
-def build_run(host: Host, config: DictConfig) -> Run:
+def build_run(host: Host, config: DictConfig, runtime: Mapping[str, str] | None = None) -> Run:
     """Build everything, in the order in which one part needs the other. Nothing is written to the disk.
+
+    Args:
+        host: the plugins.
+        config: the checked configuration.
+        runtime: the settings of the process that the run was recorded with; None for a new run.
 
     Raises:
         UserError: the parts do not fit together.
@@ -35,6 +41,7 @@ def build_run(host: Host, config: DictConfig) -> Run:
     chosen = chosen_components(config, host.registry)
     values = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     run = Run(root, values, components, chosen, manager, device)  # type: ignore[arg-type]
+    run.runtime = setup_runtime(root.runtime.tune, runtime)
     trainer = root.trainer
     run.precision = precision_policy(trainer.precision, device)
     seed_everything(root.seed)
@@ -51,11 +58,11 @@ def build_run(host: Host, config: DictConfig) -> Run:
     run.feeder = build_feeder(run.data, trainer, root.seed)
     _refuse_single_rows(run)
     run.total_steps = count_steps(run.feeder.steps_per_epoch, trainer.epochs, trainer.max_steps)
-    run.forward = _first(run.flat("forward", "model", "batch")) or (lambda model, batch: model(batch.inputs))
-    compute_loss = _first(run.flat("compute_loss", "output", "batch"))
-    if compute_loss is None:
-        raise UserError(f"task={chosen['task'].partition('/')[2]}: it has no compute_loss.")
-    run.compute_loss = compute_loss
+    run.forward = _first((*run.flat("forward", "model", "batch"), lambda model, batch: model(batch.inputs)))
+    run.compute_loss = _first((*run.flat("compute_loss", "output", "batch"), _no_loss(run)))
+    if not manager.hook.compute_loss.get_hookimpls() and not _brings_its_own_loss(manager):
+        _no_loss(run)()
+    run.flat("on_step_end", "run")
     run.claims = claim_parameters(manager, run.model)
     run.grad_clips = list(run.hook.build_grad_clip())
     run.scaler = _scaler(run)
@@ -66,10 +73,12 @@ def complete_run(run: Run) -> None:
     """Make the optimizers and the step; apart from `build_run` so that a recorded `total_steps` can come between."""
     training_step = run.hook.build_training_step(run=run)
     if training_step is not None:
+        _refuse_beside_custom_step(run)
         run.training_step, run.engine = build_custom_step(run, training_step), "custom"
         return
     groups = run.hook.build_parameter_groups(model=run.model)
     parameters: list[Any] = groups if groups is not None else list(trainable(run.model).values())
+    claim_groups(run.claims, groups or [], run.model)
     if not parameters:
         raise UserError(f"model={run.components_chosen['model'].partition('/')[2]}: it has no trainable parameter.")
 
@@ -113,15 +122,42 @@ def _required(run: Run, hook: str, path: str, **arguments: Any) -> Any:
     return built
 
 
-def _first(functions: tuple[Callable[..., Any], ...]) -> Callable[..., Any] | None:
+def _first(functions: tuple[Callable[..., Any], ...]) -> Callable[..., Any]:
     """The functions as one: the first result that is not None."""
-    if len(functions) < 2:
-        return functions[0] if functions else None
+    if len(functions) == 1:
+        return functions[0]
+    one, other = functions[0], _first(functions[1:])
 
     def first(*arguments: Any) -> Any:
-        return next((result for function in functions if (result := function(*arguments)) is not None), None)
+        result = one(*arguments)
+        return other(*arguments) if result is None else result
 
     return first
+
+
+def _no_loss(run: Run) -> Callable[..., Any]:
+    def no_loss(*_: Any) -> Any:
+        raise UserError(f"task={run.components_chosen['task'].partition('/')[2]}: its compute_loss returned nothing, "
+                        "or it has none.")  # fmt: skip
+
+    return no_loss
+
+
+def _brings_its_own_loss(manager: pluggy.PluginManager) -> bool:
+    """Whether there is a training step and an evaluation that need no compute_loss."""
+    hook = manager.hook
+    return bool(hook.build_training_step.get_hookimpls() and hook.evaluate.get_hookimpls())
+
+
+def _refuse_beside_custom_step(run: Run) -> None:
+    """A task's own training step does all by itself; what would be left out silently is an error."""
+    for hook in ("compute_penalty", "build_grad_clip", "after_backward"):
+        for implementation in getattr(run.hook, hook).get_hookimpls():
+            if run.components.get(implementation.plugin_name) is not run.task:
+                raise UserError(
+                    f"task={run.components_chosen['task'].partition('/')[2]} brings its own training step, in which "
+                    f"the {hook} of {implementation.plugin_name} has no part.\nLeave {implementation.plugin_name} out."
+                )
 
 
 def _refuse_single_rows(run: Run) -> None:

@@ -94,13 +94,17 @@ class ResidentFeeder:
             inputs = each(self._rows.inputs, lambda leaf: paddle.gather(leaf, order))
             targets = each(self._rows.targets, lambda leaf: paddle.gather(leaf, order))
         number = sum(len(step) for step in self._steps[:start])
+        plain = not isinstance(inputs, Mapping) and not isinstance(targets, Mapping) and targets is not None
         for step in self._steps[start:]:
             batches = []
             for part in step:
-                batch = Batch(
-                    each(inputs, lambda leaf, part=part: leaf[part]),
-                    each(targets, lambda leaf, part=part: leaf[part]),
-                )
+                if plain:
+                    batch = Batch(inputs[part], targets[part])
+                else:
+                    batch = Batch(
+                        each(inputs, lambda leaf, part=part: leaf[part]),
+                        each(targets, lambda leaf, part=part: leaf[part]),
+                    )
                 if self._data.transform_batch is not None:
                     batch = transformed(self._data, batch, self._seed, epoch, number)
                 batches.append(batch)

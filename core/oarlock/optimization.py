@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from oarlock.errors import RunFailed, UserError
+from oarlock.errors import RunFailed, UserError, warn
 
 if TYPE_CHECKING:
     import paddle
@@ -35,6 +35,7 @@ def claim_parameters(manager: pluggy.PluginManager, model: paddle.nn.Layer) -> d
     paths = {parameter.name: path for path, parameter in trainable(model).items()}
     claims: dict[str, str] = {}
     for implementation in reversed(manager.hook.prepare_parameters.get_hookimpls()):
+        refuse_wrapper(implementation, "prepare_parameters", "is asked one component at a time")
         claimed: Any = implementation.function(*[model for name in implementation.argnames if name == "model"]) or ()
         for parameter in claimed:
             path = paths.get(parameter.name)
@@ -49,6 +50,29 @@ def claim_parameters(manager: pluggy.PluginManager, model: paddle.nn.Layer) -> d
     return claims
 
 
+def claim_groups(claims: dict[str, str], groups: Sequence[dict[str, Any]], model: paddle.nn.Layer) -> None:
+    """Add the parameters that decay by their group's own `weight_decay` to the claims.
+
+    Raises:
+        UserError: somebody but the optimizer has claimed one of them.
+    """
+    paths = {parameter.name: path for path, parameter in trainable(model).items()}
+    for group in groups:
+        for parameter in group["params"] if group.get("weight_decay") else []:
+            path = paths.get(parameter.name, parameter.name)
+            if claims.setdefault(path, "a parameter group") not in ("a parameter group", "optimizer"):
+                raise UserError(
+                    f"{claims[path]} and a parameter group with weight_decay both decay '{path}'.\n"
+                    f"Leave {claims[path]} out, or the group's weight_decay."
+                )
+
+
+def refuse_wrapper(implementation: pluggy.HookImpl, hook: str, why: str) -> None:
+    """Raise a UserError for an implementation that wraps the others, of a hook where that makes no sense."""
+    if implementation.hookwrapper or implementation.wrapper:
+        raise UserError(f"{implementation.plugin_name}: {hook} {why} and cannot be a wrapper.")
+
+
 def flat_parameters(parameters: Sequence[Any]) -> list[Any]:
     """Parameters, or parameter groups, as a flat list."""
     return [
@@ -60,6 +84,7 @@ class BuiltOptimizer:
     """An optimizer with the schedules of its learning rate, and its state by parameter path."""
 
     def __init__(self, parameters: Sequence[Any], build: Callable[..., Any], schedule: Callable[..., Any]) -> None:
+        from paddle.optimizer import Optimizer
         from paddle.optimizer.lr import LRScheduler
 
         self.schedules: list[Any] = []
@@ -73,6 +98,10 @@ class BuiltOptimizer:
         self.parameters = flat_parameters(parameters)
         penalties = [parameter.regularizer for parameter in self.parameters]
         self.optimizer = build(parameters, scheduled)
+        if any(isinstance(value, Optimizer) for value in vars(self.optimizer).values()):
+            # As paddle.incubate.LookAhead does.
+            warn(f"{type(self.optimizer).__name__} keeps an optimizer inside, whose state no checkpoint holds: a resumed "
+                 "run will not be exact")  # fmt: skip
         for parameter, penalty in zip(self.parameters, penalties, strict=True):
             # Paddle overwrites them with a group's weight decay, also where the group has none.
             if parameter.regularizer is None:

@@ -131,6 +131,7 @@ class Registry:
         self.refused: dict[str, str] = {}
         self._claims: dict[str, list[Plugin]] = {}
         self._by_class: dict[type, Entry] = {}
+        self._configurable: set[type] = set()
 
     def add(
         self, path: str, cls: type, plugin: Plugin, hooks: Mapping[str, Collection[str]], many: bool = False
@@ -186,8 +187,11 @@ class Registry:
         from omegaconf import OmegaConf
 
         for path, entry in list(self.entries.items()):
+            if entry.cls in self._configurable:
+                continue
             try:
                 OmegaConf.structured(entry.cls)
+                self._configurable.add(entry.cls)
             except Exception as error:  # the author's defaults and types; whatever they raise, the others go on
                 reason = f"{entry.plugin.origin} declares fields that cannot be configured: {one_line(error)}"
                 self.refuse(path, reason, entry.plugin)
@@ -265,6 +269,14 @@ class Host:
             plugin.commands.append(name)
 
         return register
+
+    def refuse_command(self, name: str, why: str) -> None:
+        """Take a plugin's command away, if there is one of this name."""
+        command = self.commands.pop(name, None)
+        if command is not None and command.plugin is not None:
+            command.plugin.commands.remove(name)
+            self.registry.refuse(f"command {name}", f"the command '{name}' of {command.plugin.origin} {why}",
+                                 command.plugin)  # fmt: skip
 
     def run_manager(self) -> pluggy.PluginManager:
         """A plugin manager for one run: all hook specifications, no implementation yet."""

@@ -54,7 +54,8 @@ def checked(host: Host, overrides: Sequence[str], config_dir: str | None) -> Run
     loss = float(run.training_step(batches).item())
     if not math.isfinite(loss):
         raise UserError(f"the first loss is {loss}: check the data and optimizer.learning_rate.")
-    run.metrics = {"train/loss": loss}
+    run.metrics, run.status = {"train/loss": loss}, "checked"
+    run.hook.on_run_end(run=run)
     return run
 
 

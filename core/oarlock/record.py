@@ -49,6 +49,8 @@ class RunFolder:
             UserError: the path is taken or cannot be written.
         """
         path = path.absolute()
+        if path.resolve() == Path.cwd():
+            raise UserError(f"{path}: the folder that you are in cannot become the run's; name one inside it.")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))

@@ -14,6 +14,7 @@ import pluggy
 from oarlock import checkpoint
 from oarlock.errors import RunFailed, UserError
 from oarlock.evaluation import resolve_monitor
+from oarlock.optimization import BuiltOptimizer, flat_parameters, refuse_wrapper
 
 if TYPE_CHECKING:
     import paddle
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from oarlock.device import PrecisionPolicy
     from oarlock.evaluation import Metric
     from oarlock.feeding import Feeder
-    from oarlock.optimization import BuiltOptimizer
     from oarlock.record import RunFolder
     from oarlock.schema import RootConfig
     from oarlock.step import Step
@@ -43,7 +43,7 @@ class Run:
         monitor, direction: the metric that decides which weights are best, and 'max' or 'min'.
         best: `{"step", "epoch", "monitor", "value"}` of the best evaluation so far, or None.
         folder: the run's folder, or None before it is made.
-        status: running, completed, early_stopped, pruned, interrupted or failed.
+        status: running, completed, early_stopped, pruned, interrupted or failed; checked after `oarlock check`.
         hook: the run's own hook relay; a new group's hooks are called through it.
     """
 
@@ -57,6 +57,7 @@ class Run:
     measures: dict[str, Metric]
     monitor: str
     direction: str
+    runtime: dict[str, str]
     precision: PrecisionPolicy
     scaler: Any
     forward: Callable[[paddle.nn.Layer, Batch], Any]
@@ -88,6 +89,7 @@ class Run:
         self.record: RunFolder | None = None
         self.checkpoint_requested = False
         self.loss_sum, self.loss_count = 0.0, 0
+        self.kept_batches: list[Batch] = []
 
     @property
     def splits(self) -> list[str]:
@@ -117,8 +119,6 @@ class Run:
             parameters: the parameters that it moves, or parameter groups.
             component: an instance with `build_optimizer`, from a field of the task or from `components`.
         """
-        from oarlock.optimization import BuiltOptimizer, flat_parameters
-
         known = {parameter.name for parameter in self.model.parameters()}
         if any(parameter.name not in known for parameter in flat_parameters(parameters)):
             raise UserError("an optimizer moves parameters that are not in the model: no checkpoint would hold them.\n"
@@ -133,7 +133,11 @@ class Run:
 
     def schedule(self, learning_rate: float) -> Any:
         """The learning rate over this run, from the schedule component."""
-        return self.hook.build_schedule(learning_rate=learning_rate, total_steps=self.total_steps)
+        rate = self.hook.build_schedule(learning_rate=learning_rate, total_steps=self.total_steps)
+        if rate is None:
+            name = self.components_chosen["schedule"].partition("/")[2]
+            raise UserError(f"schedule={name}: its build_schedule returned nothing.")
+        return rate
 
     def flat(self, hook: str, *arguments: str) -> tuple[Callable[..., Any], ...]:
         """The implementations of a per-step hook in calling order, each taking exactly `arguments`.
@@ -143,18 +147,21 @@ class Run:
         """
         functions = []
         for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
-            if implementation.hookwrapper or implementation.wrapper:
-                raise UserError(f"{implementation.plugin_name}: {hook} is called on each step and cannot be a wrapper.")
+            refuse_wrapper(implementation, hook, "is called on each step")
             functions.append(adapt(implementation.function, implementation.argnames, arguments))
         return tuple(functions)
 
-    def resolve_monitor(self, name: str) -> tuple[str, str]:
+    def resolve_monitor(self, name: str, option: str = "monitor") -> tuple[str, str]:
         """A metric of this run's evaluations and its direction, `("valid/loss", "min")`.
+
+        Args:
+            name: the metric.
+            option: where the name stands in the configuration, for the error.
 
         Raises:
             UserError: the run measures no such metric; it names the nearest.
         """
-        return resolve_monitor(name, self.measures, self.splits)
+        return resolve_monitor(name, self.measures, self.splits, option)
 
     def learning_rate(self) -> float:
         """The present learning rate of the first optimizer."""

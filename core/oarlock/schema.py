@@ -70,7 +70,7 @@ class TrainerConfig:
     monitor: Optional[str] = None
     init_from: Optional[str] = None
     num_workers: int = 0
-    check_finite_every: int = 20
+    check_finite_every: int = 100
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:
@@ -95,6 +95,17 @@ class TrainerConfig:
 
 
 @dataclass
+class RuntimeConfig:
+    """The process that a run computes in.
+
+    Args:
+        tune: set up MKL and malloc for speed on this CPU; run.json records the settings, and resume uses them again.
+    """
+
+    tune: bool = True
+
+
+@dataclass
 class RootConfig:
     """What is not in a group.
 
@@ -102,12 +113,14 @@ class RootConfig:
         seed: the seed of weights, batch order and dropout.
         device: auto, cpu, gpu or gpu:N.
         deterministic: use deterministic kernels on GPU (CPU runs are deterministic as they are).
+        runtime: the process.
         trainer: the training loop.
     """
 
     seed: int = 0
     device: str = "auto"
     deterministic: bool = False
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
     def __post_init__(self) -> None:

@@ -14,9 +14,14 @@ WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class Signals:
-    """While open, SIGTERM, SIGINT and SIGUSR1 are noted in `received`; a second SIGINT ends the process at once."""
+    """While open, SIGTERM, SIGINT and SIGUSR1 are noted in `received`; a second SIGINT ends the process at once.
 
-    def __init__(self) -> None:
+    Args:
+        last: the process ends with this run, so no signal may change its exit code any more: they stay ignored.
+    """
+
+    def __init__(self, last: bool = False) -> None:
+        self._last = last
         self.received: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
 
@@ -30,7 +35,7 @@ class Signals:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if self._last else handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.received is not None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 from oarlock import checkpoint
+from oarlock.device import generator_seeder
 from oarlock.errors import NonFiniteError, OarlockError, RunFailed, UserError, nearest
 from oarlock.evaluation import evaluate
 from oarlock.record import finite
@@ -19,7 +21,15 @@ EPOCH_START, VALIDATION, EPOCH_END, TEST = range(4)
 
 
 class Interrupted(OarlockError):
-    """The run was stopped by a signal, after a checkpoint."""
+    """The run was stopped by a signal, after a checkpoint.
+
+    Attributes:
+        folder: the run's folder.
+    """
+
+    def __init__(self, signal: str, folder: Path) -> None:
+        super().__init__(signal)
+        self.folder = folder
 
 
 def train(run: Run, signals: Signals) -> None:
@@ -33,7 +43,7 @@ def train(run: Run, signals: Signals) -> None:
 
     trainer = run.config.trainer
     period, unit = trainer.evaluation_period()
-    step_function, seed = run.training_step, run.config.seed
+    step_function, seed, seed_generator = run.training_step, run.config.seed, generator_seeder(run.device)
     # One that follows a metric steps itself, when there is one.
     schedules = [schedule for built in run.optimizers for schedule in built.schedules
                  if not isinstance(schedule, paddle.optimizer.lr.ReduceOnPlateau)]  # fmt: skip
@@ -50,7 +60,7 @@ def train(run: Run, signals: Signals) -> None:
         steps = run.feeder.epoch(run.epoch, run.position)
         while True:
             # The generator's state is a function of (seed, step), so that no resume can lose it.
-            paddle.seed(mix(seed, run.step))
+            seed_generator(mix(seed, run.step))
             batches = next(steps, None)
             if batches is None:
                 break
@@ -68,7 +78,7 @@ def train(run: Run, signals: Signals) -> None:
                 watch.check()
                 clock.save()
                 if signals.received:
-                    raise Interrupted(signals.received.name)
+                    raise Interrupted(signals.received.name, run.folder or Path())
             if _finished(run):
                 epoch_complete = run.position == run.feeder.steps_per_epoch
                 break
@@ -127,10 +137,12 @@ def _evaluate(run: Run, watch: FiniteWatch) -> None:
     metrics = {"train/loss": run.loss_sum / run.loss_count} if run.loss_count else {}
     run.loss_sum, run.loss_count = 0.0, 0
     if run.data.valid is not None:
-        metrics |= {f"valid/{name}": value for name, value in evaluate(run, run.data.valid).items()}
+        metrics |= {f"valid/{name}": value for name, value in evaluate(run, run.data.valid, keep=True).items()}
     run.metrics = metrics
     if run.monitor not in metrics and run.monitor.startswith("valid/"):
-        raise UserError(f"monitor='{run.monitor}': the evaluation did not measure it. {nearest(run.monitor, metrics)}")
+        raise UserError(
+            f"trainer.monitor={run.monitor}: the evaluation did not measure it. {nearest(run.monitor, metrics)}"
+        )
     value = metrics.get(run.monitor, math.nan)
     if improves(value, run.best["value"] if run.best else None, run.direction):
         run.best = {"step": run.step, "epoch": epoch, "monitor": run.monitor, "value": value}
@@ -179,13 +191,14 @@ class FiniteWatch:
         self._overflows = 0
         self._snapshot: dict[str, Any] = {}
         # A buffer may be infinite by design, as the mask of an attention is.
-        self._watched = [name for name, tensor in run.model.state_dict().items()
+        weights = run.model.state_dict()
+        self._watched = [name for name, tensor in weights.items()
                          if tensor.is_floating_point() and bool(paddle.isfinite(tensor).all().item())]  # fmt: skip
-        self._remember()
+        self._remember(weights)
 
     def add(self, loss: Any) -> None:
         """Take in the loss of the step that was just made."""
-        self._losses.append(loss)
+        self._losses.append(loss if loss.stop_gradient else loss.detach())
         if len(self._losses) >= self._every:
             self.check()
 
@@ -201,7 +214,12 @@ class FiniteWatch:
             return
         run = self._run
         first = run.step - len(self._losses) + 1
-        losses = paddle.stack([loss.detach().reshape([]) for loss in self._losses]).astype("float64").numpy().tolist()
+        losses = (
+            paddle.stack([loss.reshape([]) if loss.ndim else loss for loss in self._losses])
+            .astype("float64")
+            .numpy()
+            .tolist()
+        )
         self._losses.clear()
         for step, loss in enumerate(losses, first):
             if math.isfinite(loss):
@@ -215,13 +233,18 @@ class FiniteWatch:
                     self._fail(f"the loss of step {step} is {loss}")
         weights = run.model.state_dict()
         watched = {name: weights[name] for name in self._watched}
-        if watched and not bool(paddle.stack([paddle.isfinite(one).all() for one in watched.values()]).all().item()):
+        # A sum is finite only where all of its terms are, and one kernel instead of two; if it merely overflowed,
+        # the closer look finds nothing.
+        if watched and not math.isfinite(
+            paddle.stack([one.sum(dtype="float32") for one in watched.values()]).sum().item()
+        ):
             names = [name for name, tensor in watched.items() if not bool(paddle.isfinite(tensor).all().item())]
-            self._fail(f"the weights {', '.join(names[:3])} are not finite after steps {first} to {run.step}")
-        self._remember()
+            if names:
+                self._fail(f"the weights {', '.join(names[:3])} are not finite after steps {first} to {run.step}")
+        self._remember(weights)
 
-    def _remember(self) -> None:
-        self._snapshot = {name: tensor.detach().clone() for name, tensor in self._run.model.state_dict().items()}
+    def _remember(self, weights: dict[str, Any]) -> None:
+        self._snapshot = {name: tensor.detach().clone() for name, tensor in weights.items()}
 
     def _fail(self, what: str) -> None:
         for name, tensor in self._run.model.state_dict().items():

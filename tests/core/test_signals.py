@@ -1,4 +1,4 @@
-"""A second Ctrl-C does not wait for anything."""
+"""Signals and readers that come and go: a second Ctrl-C, a signal after the end, a closed pipe."""
 
 from __future__ import annotations
 
@@ -51,3 +51,32 @@ def test_a_second_interrupt_ends_at_once_and_the_run_can_be_resumed(tmp_path, pl
     again = oarlock("resume", "run", "trainer.max_steps=2", env=env)
     assert again.returncode == 0, again.stderr
     assert "from step 2" in again.stdout
+
+
+def test_a_signal_after_the_end_changes_nothing(tmp_path):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        folder = tmp_path / number.name
+        job = ["train", "model.widths=[8]", "trainer.epochs=1", f"hydra.run.dir={folder}"]
+        child = subprocess.Popen(
+            command(*job), cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        while '"status": "completed"' not in ((folder / "run.json").read_text() if folder.exists() else ""):
+            assert child.poll() is None
+            time.sleep(0.001)
+        child.send_signal(number)
+        output, errors = child.communicate(timeout=30)
+        assert child.returncode == 0, (number, errors)
+        assert "completed after 33 steps" in output
+
+
+def test_a_reader_that_leaves_costs_the_run_nothing(tmp_path):
+    job = ["train", "model.widths=[8]", "trainer.epochs=3", "hydra.run.dir=run"]
+    child = subprocess.Popen(
+        command(*job), cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert child.stdout.readline().startswith("epoch   1")
+    child.stdout.close()
+    with child.stderr:
+        errors = child.stderr.read()
+    assert (child.wait(timeout=60), errors) == (0, "")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "completed"

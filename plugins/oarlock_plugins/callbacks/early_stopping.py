@@ -55,7 +55,9 @@ class EarlyStopping:
     @hookimpl
     def on_run_start(self, run):
         # Asked before the first step, since a mistyped name would otherwise never stop anything.
-        self._monitor, direction = run.resolve_monitor(self.monitor) if self.monitor else (run.monitor, run.direction)
+        self._monitor, direction = run.monitor, run.direction
+        if self.monitor:
+            self._monitor, direction = run.resolve_monitor(self.monitor, "callback.early_stopping.monitor")
         self._sign = 1 if direction == "max" else -1
 
     @hookimpl

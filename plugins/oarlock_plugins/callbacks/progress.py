@@ -24,6 +24,7 @@ class Progress:
         self._bar = None
         self._task = None
         self._next = 0.0
+        self._reader_left = False
 
     @hookimpl
     def on_run_start(self, run):
@@ -47,8 +48,11 @@ class Progress:
         line = f"epoch {run.history[-1]['epoch']:>3}  {seconds:7.1f}s  {shown}"
         if self._bar is not None:
             self._bar.console.print(line, highlight=False)
-        else:
-            print(line, flush=True)
+        elif not self._reader_left:
+            try:
+                print(line, flush=True)
+            except BrokenPipeError:  # `oarlock train | head`: nobody reads on, and the run goes on
+                self._reader_left = True
 
     @hookimpl
     def on_run_end(self, run):
@@ -59,7 +63,6 @@ class Progress:
         self._close()
 
     def _open(self, run):
-        # Not in on_run_start: `oarlock check` starts a run that never ends, and would leave the cursor hidden.
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar = Progress(

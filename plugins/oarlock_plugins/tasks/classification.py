@@ -45,8 +45,9 @@ class Classification:
     def compute_loss(self, output, batch):
         from paddle.nn import functional
 
-        # Paddle smooths targets of shape [rows, 1] by another path, which wants floats.
-        targets = batch.targets.reshape(output.shape[:-1])
+        targets = batch.targets
+        if targets.ndim == output.ndim:  # Paddle smooths targets of shape [rows, 1] by another path, which wants floats
+            targets = targets.squeeze(-1)
         return functional.cross_entropy(output, targets, label_smoothing=self.label_smoothing)
 
     @hookimpl

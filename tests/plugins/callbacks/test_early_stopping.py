@@ -131,7 +131,7 @@ def test_its_state_survives_a_resume(train, options, reason):
         ("min_delta=-1", r"min_delta=-1\.0: expected 0 <= min_delta"),
         ("min_epochs=-1", r"min_epochs=-1: expected 0 <= min_epochs"),
         ("balance_limit=10", r"balance_limit=10: expected more than balance_start"),
-        ("monitor=valid/scor", r"monitor='valid/scor': .* Did you mean 'valid/score'\?"),
+        ("monitor=valid/scor", r"callback.early_stopping.monitor=valid/scor: .* Did you mean 'valid/score'\?"),
         ("form=consecutiv", r"form.*consecutive"),
     ],
 )
