@@ -11,7 +11,7 @@ train: $(VENV)/.with-$(EXTRA)
 	$(BIN)/oarlock train $(ARGS)
 
 test: $(VENV)/.with-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: $(VENV)/.with-dev
 	$(BIN)/ruff format --check .
@@ -27,7 +27,7 @@ bench: $(VENV)/.with-dev
 	$(BIN)/python benchmarks/startup.py
 
 soak: $(VENV)/.with-dev
-	$(BIN)/python -m pytest -m soak $(ARGS)
+	$(BIN)/python -m pytest -n auto -m soak $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist site
