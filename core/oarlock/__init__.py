@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from oarlock.component import component
 from oarlock.errors import NonFiniteError, OarlockError, RunFailed, UserError
-from oarlock.hookspecs import hookimpl, hookspec
+from oarlock.hookspecs import API_VERSION, hookimpl, hookspec
 
 if TYPE_CHECKING:
     from oarlock.commands import Result, train
@@ -33,6 +33,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "API_VERSION",
     "Arrays",
     "Batch",
     "Data",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from oarlock import completion, display
 from oarlock.errors import Exit, RunFailed, UserError, describe, nearest
 from oarlock.plugins import Command, Host, load_host
+from oarlock.selection import take_flags
 
 if TYPE_CHECKING:
     from oarlock.run import Run
@@ -86,6 +87,7 @@ def _dispatch(arguments: list[str]) -> int:
 
         print(f"oarlock {__version__}")
         return Exit.DONE
+    arguments = take_flags(arguments, {command.name: command for command in CORE_COMMANDS})
     host = load_host()
     commands = all_commands(host)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -118,7 +120,21 @@ def parser_of(command: Command, host: Host) -> Parser:
     epilog = f"{TRAIN_HELP}\n{display.groups(host)}" if command.name in ("train", "check") else None
     parser = Parser(prog=f"oarlock {command.name}", description=command.help, epilog=epilog)
     command.configure(parser)
+    if command in CORE_COMMANDS:
+        _plugin_flags(parser)
     return parser
+
+
+def _plugin_flags(parser: argparse.ArgumentParser) -> None:
+    """For the help; they are taken out before a parser sees the arguments, since plugins are loaded before it."""
+    flags = parser.add_argument_group("which plugins are loaded (before a plugin's command, or anywhere here)")
+    flags.add_argument(
+        "-p", metavar="MODULE", action="append", help="load this module too; no:NAME leaves a plugin out"
+    )
+    flags.add_argument("--no-autoload", action="store_true", help="only oarlock's own, and those named with -p")
+    flags.add_argument(
+        "--allow-plugins", metavar="A,B", help="only those of these distributions; the rest is not imported"
+    )
 
 
 # --- train
@@ -219,6 +235,9 @@ def _check(args: argparse.Namespace) -> int:
 def _configure_resume(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="a run's folder")
     parser.add_argument("overrides", nargs="*", help="what may change: trainer.epochs, trainer.max_steps, …")
+    parser.add_argument(
+        "--allow-drift", action="store_true", help="continue although plugins or libraries have changed"
+    )
 
 
 def _resume(args: argparse.Namespace) -> int:
@@ -226,7 +245,7 @@ def _resume(args: argparse.Namespace) -> int:
     from oarlock.training import Interrupted
 
     try:
-        run = commands.resume(args.folder, args.overrides, last=True)
+        run = commands.resume(args.folder, args.overrides, last=True, allow_drift=args.allow_drift)
     except Interrupted as stop:
         return _report_interrupted(stop)
     if run is not None:

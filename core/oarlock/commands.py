@@ -101,12 +101,6 @@ def train_config(host: Host, composed: DictConfig, folder: Path, *, number: bool
 
 def new_record(host: Host, run: Run) -> dict[str, Any]:
     """The first content of run.json."""
-    versions = {name: _version(name) for name in ("oarlock", "hydra-core", "omegaconf", "pluggy", "numpy")}
-    versions |= {"python": platform.python_version(), "paddle": import_paddle().__version__}
-    components = {}
-    for path, chosen in run.components_chosen.items():
-        plugin = host.registry.entries[chosen].plugin
-        components[path] = {"component": chosen, "distribution": plugin.distribution, "version": plugin.version}
     return {
         "status": "running",
         "reason": "",
@@ -117,14 +111,39 @@ def new_record(host: Host, run: Run) -> dict[str, Any]:
         "monitor": run.monitor,
         "direction": run.direction,
         "total_steps": run.total_steps,
-        "components": components,
-        "versions": versions,
+        **made_with(host, run.components_chosen),
         "git": _git_revision(),
         "command": ["oarlock", *sys.argv[1:]],
         "times": {"created": time.time()},
         "metrics": {},
         "best": None,
     }
+
+
+def made_with(host: Host, chosen: dict[str, str]) -> dict[str, Any]:
+    """Which component, of which version, is at each path; and the versions of what all of them stand on."""
+    versions = {name: _version(name) for name in ("oarlock", "hydra-core", "omegaconf", "pluggy", "numpy")}
+    versions |= {"python": platform.python_version(), "paddle": import_paddle().__version__}
+    components = {}
+    for path, component in chosen.items():
+        plugin = host.registry.entries[component].plugin
+        components[path] = {"component": component, "distribution": plugin.distribution, "version": plugin.version}
+    return {"components": components, "versions": versions}
+
+
+def current_versions(host: Host, record: RunFolder) -> tuple[dict[str, Any], list[str]]:
+    """What the recorded components and libraries are today, and what of it is another version than recorded."""
+    before = record.record
+    now = made_with(host, {path: part["component"] for path, part in before["components"].items()})
+    pairs = [(before["versions"].get(name), now["versions"][name], name) for name in ("oarlock", "paddle", "numpy")]
+    for path, part in before["components"].items():
+        current = now["components"][path]
+        if part["distribution"] == current["distribution"]:
+            pairs.append((part["version"], current["version"], part["distribution"]))
+        else:
+            pairs.append((part["distribution"], current["distribution"], f"the package of {path}"))
+    changes = [f"{name} was {was} and is {is_now}" for was, is_now, name in pairs if was != is_now]
+    return now, list(dict.fromkeys(changes))
 
 
 def execute(run: Run, signals: Signals) -> None:
@@ -240,7 +259,9 @@ def _changed_since(path: str) -> Iterator[None]:
         raise UserError(f"{path}: its options have changed since the run was made: {one_line(error)}") from error
 
 
-def resume(folder: Path, overrides: Sequence[str] = (), say: Any = print, last: bool = False) -> Run | None:
+def resume(
+    folder: Path, overrides: Sequence[str] = (), say: Any = print, last: bool = False, allow_drift: bool = False
+) -> Run | None:
     """Continue a run exactly where its newest intact checkpoint left it; None when there is nothing to do.
 
     Args:
@@ -248,9 +269,10 @@ def resume(folder: Path, overrides: Sequence[str] = (), say: Any = print, last: 
         overrides: what may change in it, such as `trainer.epochs=40`.
         say: takes the lines that a person should read.
         last: as for `train_config`.
+        allow_drift: continue although other versions are installed than the run was made with.
 
     Raises:
-        UserError: the folder is no run, or an override would make another run of it.
+        UserError: the folder is no run, an override would make another run of it, or versions have changed.
     """
     host = load_host()
     record = RunFolder(folder)
@@ -261,6 +283,10 @@ def resume(folder: Path, overrides: Sequence[str] = (), say: Any = print, last: 
                 f"It accepts: {', '.join(RESUMABLE)}."
             )
     composed = load_recorded(host, record, overrides)
+    now, changes = current_versions(host, record)
+    if changes and not allow_drift:
+        raise UserError(f"{shown(folder)}: since the run was made, {', '.join(changes)}.\n"
+                        "It would not go on exactly; continue it all the same with --allow-drift.")  # fmt: skip
     import_paddle()  # before the signals are watched: it installs handlers of its own
     with Signals(last) as signals, record.locked():
         status = record.record["status"]
@@ -287,7 +313,9 @@ def resume(folder: Path, overrides: Sequence[str] = (), say: Any = print, last: 
         if root.is_dir():
             with contextlib.suppress(OSError):  # a read-only disk is reported when the next checkpoint is due
                 checkpoint.set_aside_damaged(root, path)
-        record.update(engine=run.engine, device=run.device, runtime=run.runtime)
+        record.update(engine=run.engine, device=run.device, runtime=run.runtime, **now)
+        if changes:
+            record.update(drift=[*record.record.get("drift", []), {"step": run.step, "changes": changes}])
         if overrides:
             _keep_changes(run)
         execute(run, signals)

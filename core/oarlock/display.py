@@ -60,6 +60,13 @@ def plugins(host: Host) -> str:
              for name, command in host.commands.items()]  # fmt: skip
     wide = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     lines = [_cut(f"{path:<{wide[0]}}  {origin:<{wide[1]}}  {text}".rstrip()) for path, origin, text in rows]
+    lines += ["", "plugins:"]
+    for plugin in sorted(host.plugins, key=lambda plugin: (plugin.distribution, plugin.name)):
+        lines.append(
+            f"  {plugin.name}: {plugin.package}, {plugin.state}, {plugin.skipped or plugin.file or plugin.module}"
+        )
+        if hooks := host.hooks_of(plugin):
+            lines.append(_wrapped("    ", " ".join(hooks), 4))
     lines += [f"refused: {reason}" for reason in dict.fromkeys(host.registry.refused.values())]
     lines += [f"broken: {plugin.origin}: {plugin.reason}" for plugin in host.broken]
     lines += [f"slow: {plugin.origin} imports Paddle when it is loaded; import it inside the hooks"
@@ -82,8 +89,10 @@ def plugins_json(host: Host) -> str:
                 "components": plugin.components,
                 "commands": plugin.commands,
                 "refused": plugin.refused,
-                "state": "broken" if plugin.reason else "loaded",
-                "reason": plugin.reason,
+                "file": plugin.file,
+                "hooks": host.hooks_of(plugin),
+                "state": plugin.state,
+                "reason": plugin.skipped or plugin.reason,
             }
             for plugin in host.plugins
         ],

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from oarlock.run import Run
     from oarlock.step import Step
 
+# Rises when a hook changes or goes; a plugin says in OARLOCK_API which one it was written for.
+API_VERSION = 1
+# Those whose plugins still work.
+API_WINDOW = (1,)
+
 hookspec = pluggy.HookspecMarker("oarlock")
 hookimpl = pluggy.HookimplMarker("oarlock")
 

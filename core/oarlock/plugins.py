@@ -6,11 +6,12 @@ import argparse
 import contextlib
 import importlib
 import io
+import os
 import re
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +23,7 @@ from oarlock import hookspecs
 from oarlock.component import BadComponent, verify
 from oarlock.errors import UserError, nearest, one_line
 from oarlock.schema import RootConfig
+from oarlock.selection import Selection, read_selection
 
 ENTRY_POINTS = OWN_DISTRIBUTION = "oarlock"
 MODULE_HOOKS = ("register_hookspecs", "register_components", "register_commands")
@@ -29,13 +31,21 @@ MODULE_HOOKS = ("register_hookspecs", "register_components", "register_commands"
 
 @dataclass
 class Plugin:
-    """A plugin module: where it comes from and what became of it."""
+    """A plugin module: where it comes from and what became of it.
+
+    Attributes:
+        name: its entry point, or the module's name where the user asked for the module.
+        reason: why it is broken; '' where it is not.
+        skipped: why it was not loaded on purpose; '' where it was.
+        refused: components and commands that cannot be chosen, with the reason.
+    """
 
     name: str
     module: str
     distribution: str
     version: str
     reason: str = ""
+    skipped: str = ""
     components: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
@@ -44,11 +54,21 @@ class Plugin:
 
     @property
     def package(self) -> str:
-        return f"{self.distribution} {self.version}"
+        return f"{self.distribution} {self.version}".rstrip()
 
     @property
     def origin(self) -> str:
         return f"'{self.name}' of {self.package}"
+
+    @property
+    def state(self) -> str:
+        """loaded, broken or skipped."""
+        return "skipped" if self.skipped else "broken" if self.reason else "loaded"
+
+    @property
+    def file(self) -> str:
+        """Where the module was loaded from; '' where it was not, since to look is to import its parents."""
+        return str(getattr(self.loaded, "__file__", "") or "")
 
     @property
     def empty(self) -> bool:
@@ -229,6 +249,16 @@ class Host:
     def broken(self) -> list[Plugin]:
         return [plugin for plugin in self.plugins if plugin.reason]
 
+    @property
+    def skipped(self) -> list[Plugin]:
+        return [plugin for plugin in self.plugins if plugin.skipped]
+
+    def hooks_of(self, plugin: Plugin) -> list[str]:
+        """The hooks that a plugin's module and its components implement."""
+        classes = [self.registry.entries[path].cls for path in plugin.components]
+        return [hook for hook in self.hooks
+                if any(hasattr(getattr(owner, hook, None), "oarlock_impl") for owner in (plugin.loaded, *classes))]  # fmt: skip
+
     def explain_missing(self, group: str, name: str) -> UserError:
         """Why `group=name` cannot be chosen: refused, never there, or perhaps in a plugin that is broken."""
         path = f"{group}/{name}"
@@ -241,6 +271,10 @@ class Host:
             lines.append(f"Plugins of these did not load: {packages}; 'oarlock plugins' says why.")
         else:
             lines += [f"A plugin did not load: {plugin.origin}: {plugin.reason}" for plugin in self.broken]
+        if self.skipped:
+            why = " and ".join(dict.fromkeys(plugin.skipped for plugin in self.skipped))
+            count = f"{len(self.skipped)} plugins were" if len(self.skipped) > 1 else "1 plugin was"
+            lines.append(f"{count} left out: {why}.")
         return UserError("\n".join(lines))
 
     def add_hookspecs(self, specification: ModuleType | type) -> None:
@@ -316,13 +350,16 @@ class Host:
 
 
 def load_host() -> Host:
-    """Find, import and register every plugin. A plugin that fails is quarantined with its reason, never fatal."""
+    """Find, import and register the plugins. A plugin that fails is quarantined with its reason, never fatal.
+
+    Which ones, the environment says: see `oarlock.selection`.
+    """
     host = Host()
-    host.plugins = list(_discover())
+    host.plugins = list(_discover(read_selection(os.environ)))
 
     def each(action: Callable[[Plugin], None]) -> None:
         for plugin in host.plugins:
-            if not plugin.reason:
+            if plugin.state == "loaded":
                 _attempt(host, plugin, action)
 
     each(lambda plugin: host.add(plugin, _import(plugin)))
@@ -336,10 +373,40 @@ def load_host() -> Host:
 def _import(plugin: Plugin) -> ModuleType:
     if ":" in plugin.module:
         raise BadComponent(f"the entry point must name a module, '{plugin.module}' names an object in one")
-    return importlib.import_module(plugin.module)
+    module = importlib.import_module(plugin.module)
+    written_for = getattr(module, "OARLOCK_API", hookspecs.API_VERSION)
+    if written_for not in hookspecs.API_WINDOW:
+        newer = isinstance(written_for, int) and written_for > hookspecs.API_VERSION
+        raise BadComponent(
+            f"it is written for version {written_for} of oarlock's plugin API; this oarlock has "
+            f"{hookspecs.API_VERSION} and runs plugins from {hookspecs.API_WINDOW[0]} on. "
+            f"Upgrade {'oarlock' if newer else plugin.distribution}"
+        )
+    return module
 
 
-def _discover() -> Iterator[Plugin]:
+def _discover(selection: Selection) -> Iterator[Plugin]:
+    """The plugins, those that are left out too, and those modules that the user names."""
+    entry_points = {plugin.module: plugin for plugin in _entry_points()}
+    for plugin in entry_points.values():
+        own = plugin.distribution == OWN_DISTRIBUTION
+        named = plugin.module in selection.modules
+        chosen = replace(selection, autoload=selection.autoload or named)
+        plugin.skipped = chosen.why_not(plugin.name, plugin.distribution, own)
+        yield plugin
+    for module in selection.modules:
+        if module in entry_points:
+            continue
+        plugin = Plugin(module, module, "no distribution", "")
+        if selection.allowed is not None:
+            # It takes a while to find out whose module it is, so only where somebody wants to know.
+            for name in metadata.packages_distributions().get(module.partition(".")[0], [])[:1]:
+                plugin.distribution, plugin.version = name, metadata.version(name)
+        plugin.skipped = replace(selection, autoload=True).why_not(module, plugin.distribution, own=False)
+        yield plugin
+
+
+def _entry_points() -> Iterator[Plugin]:
     """The entry points, each once; a name that two distributions claim is refused for both, unless it is ours."""
     found: dict[str, dict[str, Plugin]] = {}
     for point in metadata.entry_points(group=ENTRY_POINTS):

@@ -34,6 +34,8 @@ class EarlyStopping:
         balance_limit: for balance, stop when the counter reaches it.
     """
 
+    changes_run = True
+
     monitor: Optional[str] = None
     form: Form = Form.consecutive
     patience: int = 5

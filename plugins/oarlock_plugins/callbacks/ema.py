@@ -15,6 +15,8 @@ class Ema:
         decay: the share d of the average that a step keeps.
     """
 
+    changes_run = True
+
     decay: float = 0.999
 
     def __post_init__(self):

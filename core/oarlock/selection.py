@@ -1,0 +1,97 @@
+"""Which plugins are loaded at all: decided before any of them is imported.
+
+The choice stands in the environment, so that the processes of a sweep inherit it; the command line's flags write it
+there. oarlock's own plugins are loaded whatever is chosen, but for those that `no:NAME` names.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from oarlock.errors import UserError
+
+AUTOLOAD, PLUGINS, ALLOWED = "OARLOCK_DISABLE_PLUGIN_AUTOLOAD", "OARLOCK_PLUGINS", "OARLOCK_ALLOWED_PLUGINS"
+FLAGS = {"-p": PLUGINS, "--allow-plugins": ALLOWED}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the user has said about plugins.
+
+    Attributes:
+        autoload: whether the installed ones are loaded.
+        modules: modules to load in addition, by their import names.
+        without: names of plugins (entry points or modules) that are left out.
+        allowed: the only distributions whose plugins may be loaded, normalised; None for all.
+    """
+
+    autoload: bool = True
+    modules: tuple[str, ...] = ()
+    without: frozenset[str] = frozenset()
+    allowed: frozenset[str] | None = None
+
+    def why_not(self, name: str, distribution: str, own: bool) -> str:
+        """Why a plugin is not loaded; '' where it is."""
+        if name in self.without:
+            return f"switched off by no:{name}"
+        if own:
+            return ""
+        if self.allowed is not None and normalised(distribution) not in self.allowed:
+            return f"the distribution {distribution} is not on the allow-list ({ALLOWED})"
+        return "" if self.autoload else f"autoload is switched off (--no-autoload or {AUTOLOAD})"
+
+
+def read_selection(environment: Mapping[str, str]) -> Selection:
+    """The selection that stands in an environment."""
+    words = _words(environment.get(PLUGINS, ""))
+    allowed = environment.get(ALLOWED)
+    return Selection(
+        autoload=environment.get(AUTOLOAD, "0") in ("", "0"),
+        modules=tuple(dict.fromkeys(word for word in words if not word.startswith("no:"))),
+        without=frozenset(word[3:] for word in words if word.startswith("no:")),
+        allowed=None if allowed is None else frozenset(normalised(word) for word in _words(allowed)),
+    )
+
+
+def take_flags(arguments: list[str], everywhere: Mapping[str, object]) -> list[str]:
+    """Move the flags that choose plugins from a command line into the environment; returns what is left.
+
+    They stand before the command, or among the arguments of a command of oarlock's own.
+
+    Args:
+        arguments: the words after `oarlock`.
+        everywhere: the commands after which they may stand.
+
+    Raises:
+        UserError: a flag has no value, or is no name.
+    """
+    left: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if left and left[0] not in everywhere:
+            left.append(word)
+        elif word == "--no-autoload":
+            os.environ[AUTOLOAD] = "1"
+        elif word in FLAGS or word.partition("=")[0] == "--allow-plugins":
+            flag, equals, value = word.partition("=")
+            value = value if equals else next(words, "")
+            if not re.fullmatch(r"(no:)?[\w.-]+(,(no:)?[\w.-]+)*", value):
+                expected = "a module, or no:NAME" if flag == "-p" else "the names of distributions: a,b"
+                raise UserError(f"{flag} {value}: expected {expected}.".replace(" :", ":"))
+            before = os.environ.get(FLAGS[flag], "") if flag == "-p" else ""
+            os.environ[FLAGS[flag]] = f"{before},{value}".strip(",")
+        else:
+            left.append(word)
+    return left
+
+
+def normalised(distribution: str) -> str:
+    """A distribution's name as the index compares them (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in re.split(r"[,\s]+", text) if word]

@@ -1,0 +1,184 @@
+"""A component under test, and what the checks do with it: compose, build, train, stop, resume."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from oarlock import commands, config
+from oarlock.experiment import build_run, complete_run
+from oarlock.plugins import Entry, Host, load_host
+from oarlock.record import RunFolder
+from oarlock.run import Run
+from oarlock.training import Interrupted
+
+# Small enough for a second, with an evaluation in the middle of an epoch and at least two epochs.
+SMALL = (
+    "model.widths=[8]", "callback=[]", "trainer.epochs=2", "trainer.batch_size=64", "trainer.evaluate_every=5 steps",
+    "device=cpu", "trainer.checkpoint.keep=100",
+)  # fmt: skip
+
+
+class Nonconforming(AssertionError):
+    """A component does not do what oarlock expects; the message says what to change."""
+
+
+class Subject:
+    """A component, by its path `group/name`, with what it needs beside it.
+
+    Attributes:
+        path, group, name: the component.
+        overrides: what its author gave.
+        scratch: an empty folder for its runs.
+
+    Raises:
+        Nonconforming: it is not registered; the message says why.
+    """
+
+    def __init__(self, path: str, overrides: Sequence[str], scratch: Path) -> None:
+        self.path, self.overrides, self.scratch = path, tuple(overrides), scratch
+        self.group, _, self.name = path.partition("/")
+        self.host: Host = load_host()
+        self.host.registry.refuse_unconfigurable()
+        if path not in self.host.registry.entries:
+            raise Nonconforming(f"{path} cannot be chosen. {self.host.explain_missing(self.group, self.name)}")
+        self.entry: Entry = self.host.registry.entries[path]
+        self.many = self.host.registry.groups[self.group].many
+
+    @property
+    def place(self) -> str:
+        """Where it stands in a configuration: `optimizer`, `callback.ema`."""
+        return f"{self.group}.{self.name}" if self.many else self.group
+
+    def override_list(self, *more: str) -> list[str]:
+        """The override list of a small run with the component; later ones win."""
+        chosen = f"{self.group}=[{self.name}]" if self.many else f"{self.group}={self.name}"
+        words = [*SMALL, chosen, *self.overrides, *more]
+        if any(word.startswith("model=") for word in words):
+            words.remove("model.widths=[8]")
+        last = {word.partition("=")[0]: word for word in words}
+        return list(last.values())
+
+    def compose(self, *more: str) -> DictConfig:
+        """The checked configuration."""
+        return config.compose(self.host, self.override_list(*more), None).config
+
+    def build(self, *more: str) -> Run:
+        """A run that is ready to train, with the component in it."""
+        run = build_run(self.host, self.compose(*more))
+        complete_run(run)
+        return run
+
+    def component(self, run: Run) -> Any:
+        """The component's instance in a run."""
+        return run.components[self.place]
+
+    def train(self, name: str, *more: str, stop_at: int | None = None) -> Path:
+        """Train to the end, or up to a step as a signal would; returns the run's folder."""
+        folder = self.scratch / name
+        composed = self.compose(*more)
+        with quiet():
+            if stop_at is None:
+                commands.train_config(self.host, composed, folder, number=False)
+                return folder
+            run = build_run(self.host, composed)
+            complete_run(run)
+            text = OmegaConf.to_yaml(OmegaConf.create(run.values))
+            run.record = RunFolder.create(folder, text, commands.new_record(self.host, run), number=False)
+            with run.record.locked(), suppress(Interrupted):
+                commands.execute(run, _StopAt(run, stop_at))  # type: ignore[arg-type]
+        return folder
+
+    def resume(self, folder: Path) -> None:
+        """Continue a run to its end."""
+        with quiet():
+            commands.resume(folder)
+
+    def train_in_new_process(self, name: str) -> Path:
+        """The same as `train`, in a process that has nothing but the override list.
+
+        Raises:
+            Nonconforming: the process failed.
+        """
+        folder = self.scratch / name
+        words = [*self.override_list(), f"hydra.run.dir={folder}"]
+        done = in_new_process(f"import oarlock\noarlock.train({json.dumps(words)})")
+        if done.returncode != 0:
+            raise Nonconforming(f"{self.path} does not train in a new process:\n{done.stderr[-800:]}")
+        return folder
+
+
+class _StopAt:
+    """In the place of Signals: a signal that comes in a certain step."""
+
+    def __init__(self, run: Run, step: int) -> None:
+        self._run, self._step = run, step
+
+    @property
+    def received(self) -> signal.Signals | None:
+        return signal.SIGTERM if self._run.step >= self._step else None
+
+
+def in_new_process(code: str) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a process that finds the same modules."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=240)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what a run prints out of the test's report."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        yield
+
+
+def last_checkpoint(folder: Path) -> Path:
+    """The newest checkpoint of a run."""
+    return max((folder / "checkpoints").glob("step-*"))
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    """The evaluations of a run without their clock."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{key: value for key, value in row.items() if key != "time"} for row in rows]
+
+
+def override_text(value: Any) -> str:
+    """A value as the command line takes it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, str):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(override_text(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{override_text(item)}" for key, item in value.items()) + "}"
+    return repr(value)
+
+
+def defaults_of(cls: type) -> dict[str, Any]:
+    """The fields of a component that have a plain default."""
+    found = {}
+    for field in dataclasses.fields(cls):
+        value = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            value = field.default_factory()
+        if value is not dataclasses.MISSING and not dataclasses.is_dataclass(value) and value != "???":
+            found[field.name] = value
+    return found

@@ -1,0 +1,166 @@
+"""Which plugins are loaded: switched off, named, allowed; and what has changed since a run was made."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from oarlock.errors import UserError
+from oarlock.selection import ALLOWED, AUTOLOAD, PLUGINS, Selection, read_selection, take_flags
+
+TRACE = """
+import pathlib
+pathlib.Path("was-here").touch()
+from oarlock import component, hookimpl
+
+@component
+class Sgd2:
+    '''SGD by another name.
+
+    Args:
+        learning_rate: step size.
+    '''
+    learning_rate: float = 0.1
+
+    @hookimpl
+    def build_optimizer(self, parameters, schedule):
+        from paddle.optimizer import SGD
+        return SGD(schedule(self.learning_rate), parameters=parameters)
+
+@hookimpl
+def register_components(register):
+    register("optimizer/sgd2", Sgd2)
+
+@hookimpl
+def register_commands(register):
+    register("row", help="Echoes.", configure=lambda parser: parser.add_argument("-p"), run=lambda args: print(args.p))
+"""
+
+
+@pytest.fixture
+def stranger(plugin):
+    return plugin(TRACE)
+
+
+@pytest.fixture
+def left_out(oarlock, stranger, tmp_path):
+    """Whether a command line leaves the stranger's plugin unimported; returns what `plugins --json` says of it."""
+
+    def run(*arguments, **env):
+        done = oarlock(*arguments, "plugins", "--json", env={**stranger, **env})
+        assert done.returncode == 0, done.stderr
+        (found,) = (plugin for plugin in json.loads(done.stdout) if plugin["name"] == "stranger")
+        here = (tmp_path / "was-here").exists()
+        (tmp_path / "was-here").unlink(missing_ok=True)
+        assert here == (found["state"] == "loaded")
+        own = [plugin["state"] for plugin in json.loads(done.stdout) if plugin["distribution"] == "oarlock"]
+        assert set(own) == {"loaded"}
+        return found
+
+    return run
+
+
+def test_the_list_says_where_a_plugin_is_from_and_what_it_fills(left_out):
+    found = left_out()
+    assert (found["distribution"], found["version"], found["state"]) == ("oarlock-stranger", "1.0", "loaded")
+    assert found["file"].endswith("site/stranger_module.py")
+    assert sorted(found["hooks"]) == ["build_optimizer", "register_commands", "register_components"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "reason"),
+    [
+        (["--no-autoload"], {}, "autoload is switched off"),
+        ([], {AUTOLOAD: "1"}, "autoload is switched off"),
+        (["-p", "no:stranger"], {}, "switched off by no:stranger"),
+        ([], {PLUGINS: "no:stranger"}, "switched off by no:stranger"),
+        (["--allow-plugins", "oarlock-other"], {}, "oarlock-stranger is not on the allow-list"),
+        ([], {ALLOWED: ""}, "oarlock-stranger is not on the allow-list"),
+        (["--allow-plugins=a", "-p", "stranger_module"], {}, "oarlock-stranger is not on the allow-list"),
+    ],
+)
+def test_what_is_left_out_is_not_even_imported(left_out, arguments, env, reason):
+    found = left_out(*arguments, **env)
+    assert found["state"] == "skipped"
+    assert reason in found["reason"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env"),
+    [
+        (["--allow-plugins", "Oarlock_Stranger,other"], {}),
+        (["--no-autoload", "-p", "stranger_module"], {}),
+        ([], {AUTOLOAD: "1", PLUGINS: "stranger_module"}),
+        ([], {AUTOLOAD: "0"}),
+    ],
+)
+def test_what_is_named_is_loaded(left_out, arguments, env):
+    assert left_out(*arguments, **env)["state"] == "loaded"
+
+
+def test_a_module_without_entry_point_is_loaded_by_its_name(oarlock, tmp_path):
+    (tmp_path / "mine.py").write_text(TRACE.split("@hookimpl\ndef register_commands")[0])
+    env = {"PYTHONPATH": str(tmp_path)}
+    assert oarlock("check", "optimizer=sgd2", env=env).returncode == 2
+    done = oarlock("check", "-p", "mine", "optimizer=sgd2", env=env)
+    assert done.returncode == 0, done.stderr
+    refused = oarlock("-p", "mine", "check", "optimizer=sgd2", env={**env, ALLOWED: "oarlock-stranger"})
+    assert refused.returncode == 2
+    assert "no distribution is not on the allow-list" in refused.stderr
+
+
+def test_a_choice_that_was_left_out_says_so(oarlock, stranger):
+    done = oarlock("train", "optimizer=sgd2", "--no-autoload", env=stranger)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: optimizer=sgd2: there is no such optimizer. Did you mean 'sgd'?",
+        f"1 plugin was left out: autoload is switched off (--no-autoload or {AUTOLOAD}).",
+    ]
+
+
+def test_a_plugins_command_keeps_its_own_flags(oarlock, stranger):
+    done = oarlock("row", "-p", "oar", env=stranger)
+    assert (done.returncode, done.stdout) == (0, "oar\n")
+
+
+def test_a_broken_flag_is_an_error_of_input(oarlock):
+    for words in (["plugins", "-p"], ["-p", "no:", "plugins"], ["plugins", "--allow-plugins", "a b"]):
+        done = oarlock(*words)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done
+        assert "expected" in done.stderr
+
+
+def test_flags_are_taken_anywhere_in_our_commands_and_before_others(monkeypatch):
+    for name in (AUTOLOAD, PLUGINS, ALLOWED):
+        monkeypatch.delenv(name, raising=False)
+    everywhere = {"train": 1}
+    assert take_flags(["train", "-p", "a", "seed=1", "-p", "no:b"], everywhere) == ["train", "seed=1"]
+    assert take_flags(["-p", "c", "serve", "-p", "d"], everywhere) == ["serve", "-p", "d"]
+    with pytest.raises(UserError, match=re.escape("-p no:b,: expected a module, or no:NAME.")):
+        take_flags(["-p", "no:b,"], everywhere)
+    import os
+
+    selection = read_selection(os.environ)
+    assert selection == Selection(modules=("a", "c"), without=frozenset({"b"}))
+
+
+def test_a_run_is_not_continued_with_another_version_unless_asked(oarlock, stranger, tmp_path):
+    job = ["optimizer=sgd2", "model.widths=[8]", "callback=[]", "hydra.run.dir=run"]
+    assert oarlock("train", *job, "trainer.epochs=2", env=stranger).returncode == 0
+    metadata = tmp_path / "site" / "oarlock_stranger-1.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("Version: 1.0", "Version: 2.0"))
+    refused = oarlock("resume", "run", "trainer.epochs=3", env=stranger)
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "error: run: since the run was made, oarlock-stranger was 1.0 and is 2.0.\n"
+        "It would not go on exactly; continue it all the same with --allow-drift.\n"
+    )
+    done = oarlock("resume", "run", "trainer.epochs=3", "--allow-drift", env=stranger)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["components"]["optimizer"]["version"] == "2.0"
+    assert record["drift"] == [{"step": 66, "changes": ["oarlock-stranger was 1.0 and is 2.0"]}]
+    # The run is one of version 2.0 now.
+    assert oarlock("resume", "run", "trainer.epochs=4", env=stranger).returncode == 0

@@ -1,0 +1,46 @@
+"""Our own components pass the kit that others are measured by, every one of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from oarlock.plugins import load_host
+from oarlock.testing import Subject, checks_for
+from tests.plugins.data.test_mnist import small, write
+
+OWN = sorted(path for path, entry in load_host().registry.entries.items() if entry.plugin.distribution == "oarlock")
+
+# What they need beside them.
+NEEDS = {
+    "data/mnist": ["data.root=IDX", "trainer.batch_size=4", "trainer.evaluate_every=5 steps"],
+    "model/lenet": ["data=mnist", "data.root=IDX", "trainer.batch_size=4"],
+    "task/regression": ["data=curve", "model.widths=[8]"],
+}
+
+CURVE = '''
+import numpy as np
+from oarlock import Arrays, Data, component, hookimpl
+
+@component
+class Curve:
+    """A sine, as rows of one number."""
+
+    @hookimpl
+    def build_data(self):
+        inputs = np.linspace(-3, 3, 1200, dtype="float32").reshape(-1, 1)
+        parts = [Arrays(inputs[first::3], np.sin(inputs[first::3])) for first in range(3)]
+        return Data(train=parts[0], valid=parts[1], test=parts[2], output_shape=(1,))
+
+@hookimpl
+def register_components(register):
+    register("data/curve", Curve)
+'''
+
+
+@pytest.mark.parametrize("path", OWN)
+def test_it_conforms(tmp_path, plugin, monkeypatch, path):
+    monkeypatch.syspath_prepend(plugin(CURVE, "curve")["PYTHONPATH"])
+    write(tmp_path / "idx", *small(rows=120, height=12, width=12))
+    needs = [word.replace("IDX", str(tmp_path / "idx")) for word in NEEDS.get(path, [])]
+    for name, check in checks_for(path).items():
+        check(Subject(path, needs, tmp_path / name))
