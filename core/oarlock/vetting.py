@@ -113,7 +113,7 @@ def _vet_choice(override: Override, text: str, group: Group | None, registry: Re
     key, names = override.key_or_group, override.value()
     many = group.many if group else True
     if group and not registry.options(key):
-        raise UserError(f"{text}: no {key} is installed.")
+        raise UserError(f"{text}: no {key} is installed; 'oarlock plugins' lists what was found.")
     if override.is_delete():
         if group and many and names is None:
             raise UserError(f"{text}: write {key}=[] for none, or ~{key}.NAME to leave one out.")
