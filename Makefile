@@ -25,6 +25,7 @@ docs: $(VENV)/.with-dev
 bench: $(VENV)/.with-dev
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/many_plugins.py
 
 soak: $(VENV)/.with-dev
 	$(BIN)/python -m pytest -n auto -m soak $(ARGS)

@@ -11,6 +11,7 @@ import ast
 import dataclasses
 import inspect
 import sys
+import textwrap
 from pathlib import Path
 
 import yaml
@@ -24,6 +25,8 @@ from oarlock.errors import Exit
 from oarlock.plugins import load_host
 
 REFERENCE = Path(__file__).parent / "reference"
+ROOT = Path(__file__).parents[1]
+SOURCES = [*sorted(ROOT.glob("plugins/oarlock_plugins/**/*.py")), *sorted(ROOT.glob("docs/examples/*/src/**/*.py"))]
 NOTE = "<!-- Written by docs/generate.py from the code; change the code, then run `make docs`. -->"
 
 # What a signature and a docstring do not say: by phase, when a hook is called and what None means in its result.
@@ -53,26 +56,32 @@ HOOKS = {
         ),
         "build_schedule": (
             "When `build_optimizer` calls `schedule(learning_rate)`.",
-            "An error of the optimizer, which is handed the None.",
+            "An error: the optimizer needs a rate.",
         ),
         "build_step": ("Last.", "The core's eager step."),
     },
     "On each step": {
-        "forward": ("For each micro-batch, in training and in evaluation.", "The output is None."),
+        "forward": (
+            "For each micro-batch, in training and in evaluation.",
+            "The next one is asked; the last is `model(batch.inputs)`.",
+        ),
         "compute_loss": ("After `forward`, in training and in evaluation.", "An error: a loss is needed."),
         "compute_penalty": ("After `compute_loss`, in training only.", "Nothing is added."),
         "after_backward": ("Once a step, after the last micro-batch, before the clips.", ""),
         "on_step_end": ("After the optimizer and the schedules have stepped.", ""),
     },
     "Moments": {
-        "on_run_start": ("Once in a process, before its first step; again when a run is resumed.", ""),
+        "on_run_start": (
+            "Once in a process, before its first step; again when a run is resumed. By `oarlock check` too.",
+            "",
+        ),
         "on_epoch_start": ("Before the first step of an epoch.", ""),
         "on_evaluation_start": ("Every `trainer.evaluate_every`, and once after the last step.", ""),
         "evaluate": ("For `valid` in every evaluation, for `test` once at the end.", "The standard evaluation."),
         "on_evaluation_end": ("After the metrics are recorded.", ""),
         "on_epoch_end": ("After the last step of an epoch, and its evaluation.", ""),
         "on_checkpoint": ("After each save.", ""),
-        "on_run_end": ("Once a process, when it ends without an error, by a signal too.", ""),
+        "on_run_end": ("Once a process, when it ends without an error, by a signal or after a check too.", ""),
         "on_failure": ("When something was raised while the run trained; `error` is raised on after it.", ""),
     },
 }
@@ -156,8 +165,8 @@ def hooks() -> str:
         f"**Order.** Components are called in the order of their groups ({', '.join(groups)}, then those of plugins), "
         "and in list order within a group. `@hookimpl(tryfirst=True)` and `@hookimpl(trylast=True)` move one to the "
         "front or to the back. Plugin modules are called in the order of their entry points' names. A wrapper "
-        "(`@hookimpl(wrapper=True)`) is refused on `forward`, `compute_loss`, `compute_penalty`, `after_backward` and "
-        "`on_step_end`.",
+        "(`@hookimpl(wrapper=True)`) is refused on `forward`, `compute_loss`, `compute_penalty`, `after_backward`, "
+        "`on_step_end` and `prepare_parameters`.",
         "",
     ]
     for phase, members in HOOKS.items():
@@ -168,7 +177,34 @@ def hooks() -> str:
             lines += [inspect.getdoc(function) or "", ""]
             lines += [f"- **Called:** {when}", f"- **Result:** {result(name, function)}"]
             lines += [f"- **None:** {none}", ""] if none else [""]
+            lines += example(name)
     return page(lines)
+
+
+def example(hook: str) -> list[str]:
+    """The shortest implementation of a hook among the built-ins and the examples, as it stands in its file.
+
+    Raises:
+        SystemExit: nobody implements it; a hook that nobody needs is one too many.
+    """
+    found = []
+    for path in SOURCES:
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and node.name == hook and any(map(is_mark, node.decorator_list)):
+                first = min(one.lineno for one in node.decorator_list)
+                lines = text.splitlines()[first - 1 : node.end_lineno]
+                found.append((len(lines), str(path.relative_to(ROOT)), textwrap.dedent("\n".join(lines))))
+    if not found:
+        sys.exit(f"no built-in and no example implements the hook {hook}")
+    _, name, source = min(found)
+    return [f"From `{name}`:", "", "```python", source, "```", ""]
+
+
+def is_mark(decorator: ast.expr) -> bool:
+    """Whether a decorator is @hookimpl or @hookimpl(…)."""
+    called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return isinstance(called, ast.Name) and called.id == "hookimpl"
 
 
 def signature(function: object) -> str:

@@ -39,9 +39,17 @@ def component(cls: type[T]) -> type[T]:
     Equality is identity because pluggy refuses two equal plugins and needs a hash. What a component must
     remember goes into `__post_init__` attributes, and into `state_dict()` / `load_state_dict(state)`.
     """
-    decorated = dataclasses.dataclass(eq=False)(cls)
+    # Without the __repr__ that dataclasses compile for each class: help loads every plugin.
+    decorated = dataclasses.dataclass(eq=False, repr=False, match_args=False)(cls)
+    if decorated.__repr__ is object.__repr__:
+        decorated.__repr__ = _repr  # type: ignore[method-assign]
     setattr(decorated, _MARK, decorated)
     return decorated
+
+
+def _repr(self: Any) -> str:
+    values = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in dataclasses.fields(self))
+    return f"{type(self).__qualname__}({values})"
 
 
 def is_component(cls: object) -> bool:
@@ -71,21 +79,39 @@ def verify(cls: type, hooks: Mapping[str, Collection[str]]) -> None:
             raise BadComponent(
                 f"{where}: the field '{field.name}' has init=False; set it in __post_init__ without declaring it"
             )
-    try:
-        typing.get_type_hints(cls)
-    except Exception as error:  # an annotation is any expression, and raises what it likes
-        raise BadComponent(
-            f"{where} declares fields that cannot be configured: {one_line(error)}; "
-            "types are read at run time, so import them outside of TYPE_CHECKING"
-        ) from error
     if hasattr(cls, "state_dict") and not hasattr(cls, "load_state_dict"):
         raise BadComponent(f"{where} has state_dict but no load_state_dict: its runs could not be resumed")
-    for name, method in inspect.getmembers(cls, callable):
+    names = {name for base in cls.__mro__[:-1] for name in vars(base)}
+    for name in sorted(names - {"__dict__", "__weakref__"}):
+        method = getattr(cls, name, None)
+        if not callable(method):
+            continue
         marked = hasattr(method, "oarlock_impl")
         if name in hooks and not marked:
             raise BadComponent(f"{where}.{name} bears the name of a hook but is not marked: add @hookimpl")
         if marked:
             _verify_hook(f"{where}.{name}", name, method, hooks)
+
+
+def verify_types(cls: type) -> None:
+    """Refuse a component whose types cannot be a configuration; apart from `verify`, since that takes OmegaConf.
+
+    Raises:
+        BadComponent: an annotation names what is not there at run time, or OmegaConf has no such type.
+    """
+    from omegaconf import OmegaConf
+
+    where = f"{cls.__module__}.{cls.__qualname__} declares fields that cannot be configured"
+    try:
+        typing.get_type_hints(cls)
+    except Exception as error:  # an annotation is any expression, and raises what it likes
+        raise BadComponent(
+            f"{where}: {one_line(error)}; types are read at run time, so import them outside of TYPE_CHECKING"
+        ) from error
+    try:
+        OmegaConf.structured(cls)
+    except Exception as error:  # the author's defaults and types, whatever they raise
+        raise BadComponent(f"{where}: {one_line(error)}") from error
 
 
 def _verify_hook(where: str, name: str, method: Any, hooks: Mapping[str, Collection[str]]) -> None:

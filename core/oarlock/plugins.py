@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import pluggy
 
 from oarlock import hookspecs
-from oarlock.component import BadComponent, verify
+from oarlock.component import BadComponent, verify, verify_types
 from oarlock.errors import UserError, nearest, one_line
 from oarlock.schema import RootConfig
 from oarlock.selection import Selection, read_selection
@@ -203,18 +203,15 @@ class Registry:
                 plugin.components.remove(path)
 
     def refuse_unconfigurable(self) -> None:
-        """Refuse the components whose fields OmegaConf cannot hold; apart from `add`, since OmegaConf is slow to load."""
-        from omegaconf import OmegaConf
-
+        """Refuse the components whose types cannot be a configuration; apart from `add`, since it takes OmegaConf."""
         for path, entry in list(self.entries.items()):
             if entry.cls in self._configurable:
                 continue
             try:
-                OmegaConf.structured(entry.cls)
+                verify_types(entry.cls)
                 self._configurable.add(entry.cls)
-            except Exception as error:  # the author's defaults and types; whatever they raise, the others go on
-                reason = f"{entry.plugin.origin} declares fields that cannot be configured: {one_line(error)}"
-                self.refuse(path, reason, entry.plugin)
+            except BadComponent as error:
+                self.refuse(path, f"{entry.plugin.origin}: {error}", entry.plugin)
 
     def remove(self, plugin: Plugin) -> None:
         """Refuse what a plugin registered before it failed."""
@@ -409,9 +406,13 @@ def _discover(selection: Selection) -> Iterator[Plugin]:
 def _entry_points() -> Iterator[Plugin]:
     """The entry points, each once; a name that two distributions claim is refused for both, unless it is ours."""
     found: dict[str, dict[str, Plugin]] = {}
+    known: dict[int, tuple[str, str]] = {0: ("unknown", "unknown")}
     for point in metadata.entry_points(group=ENTRY_POINTS):
-        name = point.dist.metadata["Name"] if point.dist else "unknown"
-        version = point.dist.version if point.dist else "unknown"
+        key = id(point.dist) if point.dist else 0
+        if point.dist and key not in known:
+            read = point.dist.metadata  # it is parsed anew each time, with the whole README in it
+            known[key] = (read["Name"], read["Version"])
+        name, version = known[key]
         # An editable install can be seen twice; that is one distribution, not two.
         found.setdefault(point.name, {}).setdefault(name, Plugin(point.name, point.value, name, version))
     for name, claims in sorted(found.items()):

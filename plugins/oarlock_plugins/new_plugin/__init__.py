@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime
 import keyword
 import re
+from importlib.metadata import version
 from pathlib import Path
 from string import Template
 
-import oarlock
 from oarlock import API_VERSION, UserError, hookimpl
 
 TEMPLATE = Path(__file__).parent / "template"
@@ -57,7 +57,7 @@ def write(folder, name, kind, licence, author):
     words = {
         "name": name, "kind": kind, "module": module, "distribution": distribution, "licence": licence,
         "cls": "".join(part.capitalize() for part in (*name.split("_"), kind)), "choose": chosen(kind, name),
-        "summary": f"The {kind} '{name}'.", "api": API_VERSION, "oarlock_version": oarlock.__version__,
+        "summary": f"The {kind} '{name}'.", "api": API_VERSION, "oarlock_version": version("oarlock"),
         "author": author or f"the authors of {distribution}", "year": datetime.date.today().year,
     }  # fmt: skip
     files = {
