@@ -5,13 +5,16 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test lint docs bench soak clean
+.PHONY: train test test-long lint docs bench soak clean
 
 train: $(VENV)/.with-$(EXTRA)
 	$(BIN)/oarlock train $(ARGS)
 
 test: $(VENV)/.with-dev
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto -m "not long" $(ARGS)
+
+test-long: $(VENV)/.with-dev
+	$(BIN)/python -m pytest -n auto -m long $(ARGS)
 
 lint: $(VENV)/.with-dev
 	$(BIN)/ruff format --check .

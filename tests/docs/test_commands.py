@@ -24,6 +24,7 @@ SET_UP = {
     "make train": "`.ci/run` runs the main job in a clean environment",
     "make test": "`.ci/run` ends with it; here it would run itself",
     "make train EXTRA=gpu": "`.ci/run` installs the same extra and runs the smoke suite with it",
+    "make test-long": "`.ci/run` runs it",
     "make lint": "`.ci/run` begins with it",
     "make docs": "`.ci/run` runs it and compares what is committed",
     "make bench": "figures, not a test: it takes minutes",

@@ -19,7 +19,7 @@ EXAMPLES = ROOT / "docs" / "examples"
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/pyproject.toml"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_example(name, tmp_path, server):  # noqa: F811
     """A reader copies the package, types what the README shows, which installs it, and runs its tests."""
