@@ -87,7 +87,7 @@ def _dispatch(arguments: list[str]) -> int:
 
         print(f"oarlock {__version__}")
         return Exit.DONE
-    arguments = take_flags(arguments, {command.name: command for command in CORE_COMMANDS})
+    arguments = take_flags(arguments, {command.name: command for command in CORE_COMMANDS}, os.environ)
     host = load_host()
     commands = all_commands(host)
     if not arguments or arguments[0] in ("-h", "--help", "help"):

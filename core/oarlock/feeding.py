@@ -81,10 +81,17 @@ class ResidentFeeder:
 
     def __init__(self, data: Data, trainer: TrainerConfig, seed: int) -> None:
         self._data, self._seed = data, seed
-        self._rows = resident(data, data.train, prepare=data.transform_batch is None)
+        self._resident: Batch | None = None
         self._steps = plan_steps(len(data.train), trainer.batch_size, trainer.accumulate_steps, trainer.drop_last)
         self.steps_per_epoch: int | None = len(self._steps)
         self.smallest_batch: int | None = smallest(self._steps)
+
+    @property
+    def _rows(self) -> Batch:
+        # Not before the first step: a callback may have set `transform_batch`, which sees rows before `preprocess`.
+        if self._resident is None:
+            self._resident = resident(self._data, self._data.train, prepare=self._data.transform_batch is None)
+        return self._resident
 
     def epoch(self, epoch: int, start: int) -> Iterator[list[Batch]]:
         import paddle

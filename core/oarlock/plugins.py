@@ -26,6 +26,7 @@ from oarlock.schema import RootConfig
 from oarlock.selection import Selection, read_selection
 
 ENTRY_POINTS = OWN_DISTRIBUTION = "oarlock"
+NO_DISTRIBUTION = "no distribution"
 MODULE_HOOKS = ("register_hookspecs", "register_components", "register_commands")
 
 
@@ -350,6 +351,9 @@ def load_host() -> Host:
     """Find, import and register the plugins. A plugin that fails is quarantined with its reason, never fatal.
 
     Which ones, the environment says: see `oarlock.selection`.
+
+    Raises:
+        UserError: a module that the user named does not load.
     """
     host = Host()
     host.plugins = list(_discover(read_selection(os.environ)))
@@ -364,6 +368,9 @@ def load_host() -> Host:
     each(lambda plugin: _call(plugin, "register_hookspecs", host.add_hookspecs))
     each(lambda plugin: _call(plugin, "register_components", host.component_register(plugin)))
     each(lambda plugin: _call(plugin, "register_commands", host.command_register(plugin)))
+    for plugin in host.broken:
+        if plugin.distribution == NO_DISTRIBUTION:
+            raise UserError(f"-p {plugin.module}: the module did not load: {plugin.reason}")
     return host
 
 
@@ -394,7 +401,7 @@ def _discover(selection: Selection) -> Iterator[Plugin]:
     for module in selection.modules:
         if module in entry_points:
             continue
-        plugin = Plugin(module, module, "no distribution", "")
+        plugin = Plugin(module, module, NO_DISTRIBUTION, "")
         if selection.allowed is not None:
             # It takes a while to find out whose module it is, so only where somebody wants to know.
             for name in metadata.packages_distributions().get(module.partition(".")[0], [])[:1]:

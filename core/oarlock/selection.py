@@ -6,9 +6,8 @@ there. oarlock's own plugins are loaded whatever is chosen, but for those that `
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 from oarlock.errors import UserError
@@ -56,14 +55,17 @@ def read_selection(environment: Mapping[str, str]) -> Selection:
     )
 
 
-def take_flags(arguments: list[str], everywhere: Mapping[str, object]) -> list[str]:
-    """Move the flags that choose plugins from a command line into the environment; returns what is left.
+def take_flags(
+    arguments: list[str], everywhere: Mapping[str, object], environment: MutableMapping[str, str]
+) -> list[str]:
+    """Move the flags that choose plugins from a command line into an environment; returns what is left.
 
     They stand before the command, or among the arguments of a command of oarlock's own.
 
     Args:
         arguments: the words after `oarlock`.
         everywhere: the commands after which they may stand.
+        environment: where `read_selection` will find them.
 
     Raises:
         UserError: a flag has no value, or is no name.
@@ -74,15 +76,15 @@ def take_flags(arguments: list[str], everywhere: Mapping[str, object]) -> list[s
         if left and left[0] not in everywhere:
             left.append(word)
         elif word == "--no-autoload":
-            os.environ[AUTOLOAD] = "1"
+            environment[AUTOLOAD] = "1"
         elif word in FLAGS or word.partition("=")[0] == "--allow-plugins":
             flag, equals, value = word.partition("=")
             value = value if equals else next(words, "")
             if not re.fullmatch(r"(no:)?[\w.-]+(,(no:)?[\w.-]+)*", value):
                 expected = "a module, or no:NAME" if flag == "-p" else "the names of distributions: a,b"
                 raise UserError(f"{flag} {value}: expected {expected}.".replace(" :", ":"))
-            before = os.environ.get(FLAGS[flag], "") if flag == "-p" else ""
-            os.environ[FLAGS[flag]] = f"{before},{value}".strip(",")
+            before = environment.get(FLAGS[flag], "") if flag == "-p" else ""
+            environment[FLAGS[flag]] = f"{before},{value}".strip(",")
         else:
             left.append(word)
     return left

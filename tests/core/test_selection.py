@@ -132,18 +132,21 @@ def test_a_broken_flag_is_an_error_of_input(oarlock):
         assert "expected" in done.stderr
 
 
-def test_flags_are_taken_anywhere_in_our_commands_and_before_others(monkeypatch):
-    for name in (AUTOLOAD, PLUGINS, ALLOWED):
-        monkeypatch.delenv(name, raising=False)
-    everywhere = {"train": 1}
-    assert take_flags(["train", "-p", "a", "seed=1", "-p", "no:b"], everywhere) == ["train", "seed=1"]
-    assert take_flags(["-p", "c", "serve", "-p", "d"], everywhere) == ["serve", "-p", "d"]
+def test_flags_are_taken_anywhere_in_our_commands_and_before_others():
+    everywhere, environment = {"train": 1}, {}
+    assert take_flags(["train", "-p", "a", "seed=1", "-p", "no:b"], everywhere, environment) == ["train", "seed=1"]
+    assert take_flags(["-p", "c", "serve", "-p", "d"], everywhere, environment) == ["serve", "-p", "d"]
+    assert read_selection(environment) == Selection(modules=("a", "c"), without=frozenset({"b"}))
     with pytest.raises(UserError, match=re.escape("-p no:b,: expected a module, or no:NAME.")):
-        take_flags(["-p", "no:b,"], everywhere)
-    import os
+        take_flags(["-p", "no:b,"], everywhere, environment)
 
-    selection = read_selection(os.environ)
-    assert selection == Selection(modules=("a", "c"), without=frozenset({"b"}))
+
+def test_a_module_that_is_named_must_load(oarlock):
+    done = oarlock("train", "-p", "nowhere")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: -p nowhere: the module did not load: ModuleNotFoundError: No module named 'nowhere'\n"
+    )
 
 
 def test_a_run_is_not_continued_with_another_version_unless_asked(oarlock, stranger, tmp_path):

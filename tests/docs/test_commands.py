@@ -120,6 +120,7 @@ class Reader:
             return self.execute(words, interrupt="^C" in command.shown)
         if words[0] in ("pytest", "PYTHONPATH=."):
             line = command.line.replace("PYTHONPATH=.", "PYTHONPATH=$PYTHONPATH:.")
+            line = line.replace(" oarlock ", f" {sys.executable} -m oarlock ")
             return self.shell(f"{sys.executable} -m {line}" if words[0] == "pytest" else line,
                               {"PYTHONPATH": str(self.site)}, timeout=240)  # fmt: skip
         return self.shell(command.line)

@@ -88,18 +88,21 @@ class Subject:
     def train(self, name: str, *more: str, stop_at: int | None = None) -> Path:
         """Train to the end, or up to a step as a signal would; returns the run's folder."""
         folder = self.scratch / name
-        composed = self.compose(*more)
+        if stop_at is not None:
+            self.stopped_run(name, stop_at, *more)
+            return folder
         with quiet():
-            if stop_at is None:
-                commands.train_config(self.host, composed, folder, number=False)
-                return folder
-            run = build_run(self.host, composed)
-            complete_run(run)
-            text = OmegaConf.to_yaml(OmegaConf.create(run.values))
-            run.record = RunFolder.create(folder, text, commands.new_record(self.host, run), number=False)
-            with run.record.locked(), suppress(Interrupted):
-                commands.execute(run, _StopAt(run, stop_at))  # type: ignore[arg-type]
+            commands.train_config(self.host, self.compose(*more), folder, number=False)
         return folder
+
+    def stopped_run(self, name: str, step: int, *more: str) -> Run:
+        """A run that was stopped after a step, as a signal would, and has made its checkpoint."""
+        run = self.build(*more)
+        text = OmegaConf.to_yaml(OmegaConf.create(run.values))
+        run.record = RunFolder.create(self.scratch / name, text, commands.new_record(self.host, run), number=False)
+        with quiet(), run.record.locked(), suppress(Interrupted):
+            commands.execute(run, _StopAt(run, step))  # type: ignore[arg-type]
+        return run
 
     def resume(self, folder: Path) -> None:
         """Continue a run to its end."""
