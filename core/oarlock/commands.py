@@ -22,7 +22,7 @@ from oarlock import checkpoint, config, vetting
 from oarlock.checking import check
 from oarlock.config_files import read_yaml
 from oarlock.device import import_paddle
-from oarlock.errors import RunFailed, UserError, nearest, one_line, warn
+from oarlock.errors import RunFailed, UserError, nearest, one_line, raised_at, warn
 from oarlock.evaluation import evaluate as evaluate_split
 from oarlock.experiment import build_run, complete_run
 from oarlock.plugins import Host, load_host
@@ -184,7 +184,9 @@ def execute(run: Run, signals: Signals) -> None:
                 log.exception("on_failure raised")  # the first error is the one to report
             if isinstance(error, (RunFailed, UserError)):
                 raise
-            raise RunFailed(f"{reason} (at {where})") from error
+            raise RunFailed(
+                f"{reason} (at {where}){raised_at(error)}; traceback: {shown(record.path / LOG)}"
+            ) from error
 
 
 def _record_end(run: Run, status: str, reason: str) -> None:

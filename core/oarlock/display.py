@@ -124,8 +124,9 @@ def show(host: Host, name: str) -> str:
         kind, _, option = name.partition("/")
         if kind in registry.groups and option:
             raise host.explain_missing(kind, option)
-        raise UserError(f"show {name}: there is no such component or group. "
-                        f"{nearest(name, [*registry.entries, *registry.groups, *CORE_NODES])}")  # fmt: skip
+        choices = [*registry.entries, *registry.groups, *CORE_NODES]
+        alone = [path for path in registry.entries if path.endswith(f"/{name}")]  # `show adam`
+        raise UserError(f"show {name}: there is no such component or group. {nearest(name, alone or choices)}")
     many = registry.groups[entry.group].many
     prefix = f"{entry.group}.{entry.name}." if many else f"{entry.group}."
     choose = f"+{entry.group}={entry.name}" if many else f"{entry.group}={entry.name}"

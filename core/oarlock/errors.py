@@ -73,8 +73,12 @@ def one_line(error: BaseException) -> str:
 
 def describe(error: BaseException) -> str:
     """An error that nobody foresaw, in two lines: what it says, and where in the user's or a plugin's code."""
+    return f"{type(error).__name__}: {one_line(error)}{raised_at(error)}"
+
+
+def raised_at(error: BaseException) -> str:
+    """A line that says where; '' where that is not known."""
     frames = traceback.extract_tb(error.__traceback__)
     # Where Paddle noticed it says less than who called Paddle.
     own = [frame for frame in frames if not {"paddle", "numpy"} & set(frame.filename.split("/"))]
-    where = f"\nraised at {own[-1].filename}:{own[-1].lineno}" if own else ""
-    return f"{type(error).__name__}: {one_line(error)}{where}"
+    return f"\nraised at {own[-1].filename}:{own[-1].lineno}" if own else ""

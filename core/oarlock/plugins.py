@@ -21,7 +21,7 @@ import pluggy
 
 from oarlock import hookspecs
 from oarlock.component import BadComponent, verify, verify_types
-from oarlock.errors import UserError, nearest, one_line
+from oarlock.errors import UserError, nearest, one_line, warn
 from oarlock.schema import RootConfig
 from oarlock.selection import Selection, read_selection
 
@@ -264,6 +264,8 @@ class Host:
             reason = self.registry.refused[path]
             return UserError(f"{group}={name} cannot be used: {reason}{'' if reason.endswith('?') else '.'}")
         lines = [f"{group}={name}: there is no such {group}. {nearest(name, self.registry.options(group))}"]
+        lines += [f"Refused: {reason}" for path, reason in self.registry.refused.items()
+                  if path.rpartition("/")[2].lower() == name]  # fmt: skip
         if len(self.broken) > 2:
             packages = ", ".join(dict.fromkeys(plugin.package for plugin in self.broken))
             lines.append(f"Plugins of these did not load: {packages}; 'oarlock plugins' says why.")
@@ -392,6 +394,9 @@ def _import(plugin: Plugin) -> ModuleType:
 def _discover(selection: Selection) -> Iterator[Plugin]:
     """The plugins, those that are left out too, and those modules that the user names."""
     entry_points = {plugin.module: plugin for plugin in _entry_points()}
+    names = {plugin.name for plugin in entry_points.values()} | set(selection.modules)
+    for name in sorted(selection.without - names):
+        warn(f"no:{name} leaves nothing out: no plugin has this name. {nearest(name, names)}")
     for plugin in entry_points.values():
         own = plugin.distribution == OWN_DISTRIBUTION
         named = plugin.module in selection.modules

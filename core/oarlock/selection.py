@@ -39,7 +39,7 @@ class Selection:
         if own:
             return ""
         if self.allowed is not None and normalised(distribution) not in self.allowed:
-            return f"the distribution {distribution} is not on the allow-list ({ALLOWED})"
+            return f"the distribution {distribution} is not on the allow-list (--allow-plugins or {ALLOWED})"
         return "" if self.autoload else f"autoload is switched off (--no-autoload or {AUTOLOAD})"
 
 

@@ -33,14 +33,16 @@ def run(args):
         )
     taken = args.host.registry.entries.get(f"{args.kind}/{name}")
     if taken is not None:
-        raise UserError(f"new-plugin {name}: {taken.path} is there already, from {taken.plugin.package}.")
+        raise UserError(f"new-plugin {name}: {taken.path} is there already, from {taken.plugin.package}. "
+                        "Choose another name.")  # fmt: skip
     folder = args.to or Path(f"oarlock-{name.replace('_', '-')}")
     if folder.exists():
         raise UserError(f"new-plugin {name}: {folder} exists already. Choose another place with --to.")
     write(folder, name, args.kind, args.licence, args.author)
     choose = chosen(args.kind, name)
+    place = folder if folder.is_absolute() else f"./{folder}"
     print(f"made {folder}: {choose} trains as it is. Next:\n"
-          f"  pip install -e {folder}\n"
+          f"  pip install -e '{place}[test]'\n"
           f"  pytest {folder}\n"
           f"  oarlock train {choose}\n"
           f"then write your own in {folder}/src/oarlock_{name}/__init__.py")  # fmt: skip
