@@ -25,7 +25,7 @@ from oarlock.device import import_paddle
 from oarlock.errors import RunFailed, UserError, nearest, one_line, raised_at, warn
 from oarlock.evaluation import evaluate as evaluate_split
 from oarlock.experiment import build_run, complete_run
-from oarlock.plugins import Host, load_host
+from oarlock.plugins import NO_DISTRIBUTION, Host, load_host
 from oarlock.record import CONFIG, LOG, RunFolder, shown, write_text
 from oarlock.run import Run
 from oarlock.schema import RootConfig
@@ -238,7 +238,9 @@ def load_recorded(host: Host, record: RunFolder, overrides: Sequence[str] = ()) 
         if entry is None:
             group, _, name = made_with["component"].partition("/")
             reason = host.explain_missing(group, name)
-            raise UserError(f"{path} was {made_with['component']} of {made_with['distribution']}. {reason}")
+            named = made_with["distribution"] == NO_DISTRIBUTION
+            source = "a module that was named with -p; name it again" if named else made_with["distribution"]
+            raise UserError(f"{path} was {made_with['component']} of {source}. {reason}")
         with _changed_since(path):
             typed = OmegaConf.merge(OmegaConf.structured(entry.cls), OmegaConf.select(values, path))
         OmegaConf.update(values, path, typed, merge=False)

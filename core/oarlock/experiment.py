@@ -118,7 +118,10 @@ def _register(host: Host, components: dict[str, Any]) -> pluggy.PluginManager:
 def _required(run: Run, hook: str, path: str, **arguments: Any) -> Any:
     built = getattr(run.hook, hook)(**arguments)
     if built is None:
-        raise UserError(f"{path}={run.components_chosen[path].partition('/')[2]}: its {hook} returned nothing.")
+        name = run.components_chosen[path].partition("/")[2]
+        if not any(implementation.plugin_name == path for implementation in getattr(run.hook, hook).get_hookimpls()):
+            raise UserError(f"{path}={name}: its class has no {hook}. Is it registered in the right group?")
+        raise UserError(f"{path}={name}: its {hook} returned nothing.")
     return built
 
 

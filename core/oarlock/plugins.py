@@ -262,9 +262,9 @@ class Host:
         path = f"{group}/{name}"
         if path in self.registry.refused:
             reason = self.registry.refused[path]
-            return UserError(f"{group}={name} cannot be used: {reason}{'' if reason.endswith('?') else '.'}")
+            return UserError(f"{group}={name} cannot be used: {reason}{'' if reason.endswith(('?', '.')) else '.'}")
         lines = [f"{group}={name}: there is no such {group}. {nearest(name, self.registry.options(group))}"]
-        lines += [f"Refused: {reason}" for path, reason in self.registry.refused.items()
+        lines += [f"Refused: {reason.rstrip('.')}." for path, reason in self.registry.refused.items()
                   if path.rpartition("/")[2].lower() == name]  # fmt: skip
         if len(self.broken) > 2:
             packages = ", ".join(dict.fromkeys(plugin.package for plugin in self.broken))
@@ -372,7 +372,8 @@ def load_host() -> Host:
     each(lambda plugin: _call(plugin, "register_commands", host.command_register(plugin)))
     for plugin in host.broken:
         if plugin.distribution == NO_DISTRIBUTION:
-            raise UserError(f"-p {plugin.module}: the module did not load: {plugin.reason}")
+            raise UserError(f"-p {plugin.module}: the module did not load: {plugin.reason}\n"
+                            "A module is named without .py, and its folder must be on PYTHONPATH.")  # fmt: skip
     return host
 
 

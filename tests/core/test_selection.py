@@ -146,6 +146,7 @@ def test_a_module_that_is_named_must_load(oarlock):
     assert done.returncode == 2
     assert done.stderr == (
         "error: -p nowhere: the module did not load: ModuleNotFoundError: No module named 'nowhere'\n"
+        "A module is named without .py, and its folder must be on PYTHONPATH.\n"
     )
 
 

@@ -34,7 +34,10 @@ def test_the_licence_is_a_choice(oarlock, tmp_path, licence):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["Lion", "--kind", "model"], "Lion: expected a name in lower case, with digits and underscores: my_model"),
+        (
+            ["Lion", "--kind", "model"],
+            "Lion: expected a name in lower case, with digits and underscores, such as 'lion'",
+        ),
         (["class", "--kind", "model"], "expected a name"),
         (["../lion", "--kind", "model"], "expected a name"),
         (["adam", "--kind", "optimizer"], "optimizer/adam is there already, from oarlock 0.1.0"),

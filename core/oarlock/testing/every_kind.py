@@ -69,7 +69,10 @@ def takes_its_options_from_the_command_line(subject: Subject) -> None:
         words = [f"{subject.place}.{name}={override_text(value)}" for name, value in defaults.items()]
         composed = subject.compose(*words)
     except UserError as error:
-        raise Nonconforming(f"{subject.path} refuses its own defaults: {error}") from error
+        raise Nonconforming(
+            f"{subject.path} refuses its own defaults: {error} What has no default must be given: "
+            f"conformance('{subject.path}', '{subject.place}.FIELD=VALUE')."
+        ) from error
     node: Any = OmegaConf.select(composed, subject.place)
     given = {word.partition("=")[0] for word in subject.overrides}
     for name, value in defaults.items():
@@ -169,7 +172,8 @@ def resumes_exactly(subject: Subject) -> None:
         if difference:
             raise Nonconforming(
                 f"A run of {subject.path} that was stopped at step {step} and resumed differs in {difference} from one "
-                "that was not. What it remembers must be in state_dict() and come back in load_state_dict(state); what "
+                "that was not. What it remembers must be in state_dict() and come back in load_state_dict(state), an "
+                "optimizer's state in accumulators (_add_accumulator); what "
                 "it draws must come from the generators that oarlock seeds."
             )
 

@@ -28,9 +28,9 @@ def configure(parser):
 def run(args):
     name = args.name
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-        raise UserError(
-            f"new-plugin {name}: expected a name in lower case, with digits and underscores: my_{args.kind}."
-        )
+        near = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_0123456789")
+        raise UserError(f"new-plugin {name}: expected a name in lower case, with digits and underscores, such as "
+                        f"'{near if near and near != name else f'my_{args.kind}'}'.")  # fmt: skip
     taken = args.host.registry.entries.get(f"{args.kind}/{name}")
     if taken is not None:
         raise UserError(f"new-plugin {name}: {taken.path} is there already, from {taken.plugin.package}. "
