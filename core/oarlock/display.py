@@ -19,7 +19,7 @@ from oarlock.schema import CheckpointConfig, RootConfig, RuntimeConfig, TrainerC
 
 # What OmegaConf takes for a value that must be given.
 MISSING = "???"
-CORE_NODES = {"trainer": TrainerConfig, "root": RootConfig}
+CORE_NODES = {"trainer": TrainerConfig, "runtime": RuntimeConfig, "root": RootConfig}
 
 
 def overview(commands: Mapping[str, Command]) -> str:
@@ -126,7 +126,8 @@ def show(host: Host, name: str) -> str:
             raise host.explain_missing(kind, option)
         choices = [*registry.entries, *registry.groups, *CORE_NODES]
         alone = [path for path in registry.entries if path.endswith(f"/{name}")]  # `show adam`
-        raise UserError(f"show {name}: there is no such component or group. {nearest(name, alone or choices)}")
+        hint = f"Did you mean '{alone[0]}'?" if alone else nearest(name, choices)
+        raise UserError(f"show {name}: there is no such component or group. {hint}")
     many = registry.groups[entry.group].many
     prefix = f"{entry.group}.{entry.name}." if many else f"{entry.group}."
     choose = f"+{entry.group}={entry.name}" if many else f"{entry.group}={entry.name}"

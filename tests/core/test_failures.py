@@ -196,3 +196,23 @@ def test_a_schedule_that_follows_a_metric_steps_itself(oarlock, plugin, tmp_path
     assert oarlock(*job, "hydra.run.dir=run", env=plugin(ODD)).returncode == 0
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["learning_rate"] for line in lines] == pytest.approx([0.004, 0.004, 0.002])
+
+
+def test_an_error_in_a_plugin_says_in_which_line_and_where_the_traceback_is(oarlock, plugin):
+    env = plugin(
+        "from oarlock import component, hookimpl\n"
+        "@component\n"
+        "class Slip:\n"
+        "    'Asks for what is not there.'\n"
+        "    @hookimpl\n"
+        "    def on_evaluation_end(self, run):\n"
+        "        run.bets\n"
+        "@hookimpl\n"
+        "def register_components(register):\n"
+        "    register('callback/slip', Slip)\n"
+    )
+    done = oarlock("train", "callback=[slip]", "model.widths=[8]", "hydra.run.dir=run", env=env)
+    assert done.returncode == 1
+    first, second = done.stderr.splitlines()
+    assert first == "error: the run failed: AttributeError: 'Run' object has no attribute 'bets' (at epoch 1, step 33)"
+    assert second.endswith("stranger_module.py:7; traceback: run/train.log")

@@ -155,3 +155,13 @@ def test_rows_that_do_not_match_and_batches_that_do_not_fit_are_errors():
         build_feeder(Data(Arrays(ROWS, LABELS)), trainer(batch_size=20, accumulate_steps=2), 0)
     with pytest.raises(UserError, match="InputSpec"):
         Data(Rows()).model_spec()
+
+
+def test_a_batch_transform_that_is_set_late_sees_rows_that_were_not_preprocessed():
+    """As a callback may do in on_run_start: every row is still preprocessed once."""
+    inputs = np.arange(8, dtype="float32").reshape(8, 1)
+    data = Data(train=Arrays(inputs, inputs), output_shape=(1,), preprocess=lambda rows: rows / 2)
+    feeder = build_feeder(data, TrainerConfig(batch_size=4, drop_last=False), seed=0)
+    data.transform_batch = lambda batch, rng: batch
+    seen = np.concatenate([part.inputs.numpy() for step in feeder.epoch(0, 0) for part in step])
+    assert sorted(seen.ravel()) == sorted((inputs / 2).ravel())

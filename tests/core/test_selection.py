@@ -168,3 +168,22 @@ def test_a_run_is_not_continued_with_another_version_unless_asked(oarlock, stran
     assert record["drift"] == [{"step": 66, "changes": ["oarlock-stranger was 1.0 and is 2.0"]}]
     # The run is one of version 2.0 now.
     assert oarlock("resume", "run", "trainer.epochs=4", env=stranger).returncode == 0
+
+
+def test_a_name_that_leaves_nothing_out_is_said(oarlock):
+    done = oarlock("-p", "no:callback", "show", "runtime")
+    assert (done.returncode, "runtime.tune=true" in done.stdout) == (0, True)
+    assert done.stderr == (
+        "warning: no:callback leaves nothing out: no plugin has this name. Did you mean 'callbacks'?\n"
+    )
+
+
+def test_show_knows_a_component_by_its_name_alone(oarlock):
+    assert oarlock("show", "ema").stderr.endswith("Did you mean 'callback/ema'?\n")
+
+
+def test_what_was_refused_is_named_where_it_is_asked_for(oarlock, plugin):
+    env = plugin(TRACE.replace('"optimizer/sgd2"', '"optimizer/Sgd2"'))
+    done = oarlock("train", "optimizer=sgd2", env=env)
+    assert done.returncode == 2
+    assert "Refused: 'stranger' of oarlock-stranger 1.0: 'optimizer/Sgd2' is not 'group/name'" in done.stderr
