@@ -6,15 +6,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from oarlock.component import component
-from oarlock.errors import NonFiniteError, OarlockError, RunFailed, UserError
+from oarlock.errors import Exit, NonFiniteError, OarlockError, RunFailed, UserError, nearest
 from oarlock.hookspecs import API_VERSION, hookimpl, hookspec
 
 if TYPE_CHECKING:
-    from oarlock.commands import Result, train
+    from oarlock.commands import Result, Runner, train
+    from oarlock.config import Experiment
     from oarlock.data import Arrays, Batch, Data, InputSpec, ModelSpec
     from oarlock.evaluation import Metric
     from oarlock.optimization import decays
     from oarlock.run import Run
+    from oarlock.training import Interrupted
 
 __version__ = "0.1.0"
 
@@ -23,11 +25,14 @@ _LAZY = {
     "Arrays": "data",
     "Batch": "data",
     "Data": "data",
+    "Experiment": "config",
     "InputSpec": "data",
+    "Interrupted": "training",
     "Metric": "evaluation",
     "ModelSpec": "data",
     "Result": "commands",
     "Run": "run",
+    "Runner": "commands",
     "decays": "optimization",
     "train": "commands",
 }
@@ -37,7 +42,10 @@ __all__ = [
     "Arrays",
     "Batch",
     "Data",
+    "Exit",
+    "Experiment",
     "InputSpec",
+    "Interrupted",
     "Metric",
     "ModelSpec",
     "NonFiniteError",
@@ -45,11 +53,13 @@ __all__ = [
     "Result",
     "Run",
     "RunFailed",
+    "Runner",
     "UserError",
     "component",
     "decays",
     "hookimpl",
     "hookspec",
+    "nearest",
     "train",
 ]
 

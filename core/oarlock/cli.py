@@ -233,8 +233,10 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _configure_resume(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="a run's folder")
-    parser.add_argument("overrides", nargs="*", help="what may change: trainer.epochs, trainer.max_steps, …")
+    parser.add_argument("folder", type=Path, help="the folder of a run or a sweep")
+    parser.add_argument(
+        "overrides", nargs="*", help="what may change: trainer.epochs, trainer.max_steps, …; of a sweep: sweep.…"
+    )
     parser.add_argument(
         "--allow-drift", action="store_true", help="continue although plugins or libraries have changed"
     )
@@ -244,6 +246,11 @@ def _resume(args: argparse.Namespace) -> int:
     from oarlock import commands
     from oarlock.training import Interrupted
 
+    from oarlock.sweep import is_sweep
+    from oarlock.sweep import resume as resume_sweep
+
+    if is_sweep(args.folder):
+        return resume_sweep(args.host, args.folder, args.overrides)
     try:
         run = commands.resume(args.folder, args.overrides, last=True, allow_drift=args.allow_drift)
     except Interrupted as stop:
@@ -313,7 +320,7 @@ def _complete(host: Host, words: list[str]) -> int:
 CORE_COMMANDS = (
     Command("train", "Train one run; with -m, one for every combination of values.", _configure_train, _train),
     Command("check", "Compose, build and run one batch, without training.", _configure_check, _check),
-    Command("resume", "Continue a run exactly where it stopped.", _configure_resume, _resume),
+    Command("resume", "Continue a run or a sweep exactly where it stopped.", _configure_resume, _resume),
     Command("evaluate", "Evaluate a run's best weights.", _configure_evaluate, _evaluate),
     Command("plugins", "List the installed plugins and their components.", _configure_plugins, _plugins),
     Command("show", "Show a component's options, types, defaults and documentation.", _configure_show, _show),

@@ -28,7 +28,6 @@ from oarlock.experiment import build_run, complete_run
 from oarlock.plugins import NO_DISTRIBUTION, Host, load_host
 from oarlock.record import CONFIG, LOG, RunFolder, shown, write_text
 from oarlock.run import Run
-from oarlock.schema import RootConfig
 from oarlock.signals import Signals
 from oarlock.training import Interrupted, finish
 from oarlock.training import train as train_loop
@@ -51,15 +50,19 @@ class Result:
     best: dict[str, Any] | None
     folder: Path
     status: str
+    reason: str
     model: paddle.nn.Layer
 
 
-def train(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> Result:
+def train(
+    overrides: Sequence[str] = (), *, config_dir: str | None = None, hooks: Sequence[object] = ()
+) -> Result:
     """Train one run, as `oarlock train` does.
 
     Args:
         overrides: as on the command line: `["optimizer=sgd", "trainer.epochs=3"]`.
         config_dir: a folder with more configuration files.
+        hooks: objects with `@hookimpl` methods, called after those of the components.
 
     Raises:
         UserError: the overrides are not valid, or the parts do not fit.
@@ -67,16 +70,66 @@ def train(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> Re
     """
     host = load_host()
     composed = config.compose(host, overrides, config_dir)
-    return result_of(train_config(host, composed.config, composed.folder, number=not composed.folder_chosen))
+    number = not composed.folder_chosen
+    return result_of(train_config(host, composed.config, composed.folder, number=number, hooks=hooks))
 
 
 def result_of(run: Run) -> Result:
     """The public result of a run."""
     assert run.folder is not None
-    return Result(run.metrics, run.best, run.folder, run.status, run.model)
+    return Result(run.metrics, run.best, run.folder, run.status, run.stop_reason, run.model)
 
 
-def train_config(host: Host, composed: DictConfig, folder: Path, *, number: bool, last: bool = False) -> Run:
+class Runner:
+    """Trains one run after another in this process; the plugins are loaded once.
+
+    Raises:
+        UserError: Paddle is not installed.
+    """
+
+    def __init__(self) -> None:
+        import_paddle()
+        self._host = load_host()
+
+    def train(self, experiment: config.Experiment, folder: Path, hooks: Sequence[object] = ()) -> Result:
+        """Train a composed experiment in a new folder.
+
+        Args:
+            experiment: what to train.
+            folder: the folder to make.
+            hooks: objects with `@hookimpl` methods, called after those of the components.
+
+        Raises:
+            UserError: the parts do not fit, or the folder is there already.
+            RunFailed: the run failed; its folder says how.
+            Interrupted: a signal came; the run is saved.
+        """
+        values = config.typed(OmegaConf.create(experiment.values), experiment.components, self._host.registry)
+        command = ["oarlock", "train", *experiment.overrides]
+        return result_of(train_config(self._host, values, folder, number=False, hooks=hooks, command=command))
+
+    def resume(self, folder: Path, hooks: Sequence[object] = ()) -> Result | None:
+        """Continue a run, as `oarlock resume` does; None where it has ended already.
+
+        Raises:
+            UserError: the folder is no run, or versions have changed.
+            RunFailed: the run failed; its folder says how.
+            Interrupted: a signal came; the run is saved.
+        """
+        run = resume(folder, hooks=hooks, host=self._host)
+        return result_of(run) if run is not None else None
+
+
+def train_config(
+    host: Host,
+    composed: DictConfig,
+    folder: Path,
+    *,
+    number: bool,
+    last: bool = False,
+    hooks: Sequence[object] = (),
+    command: Sequence[str] = (),
+) -> Run:
     """Train a composed configuration in a new folder, numbered when it is taken and `number` allows it.
 
     Args:
@@ -85,21 +138,23 @@ def train_config(host: Host, composed: DictConfig, folder: Path, *, number: bool
         folder: the folder to make.
         number: whether another may be taken where this one is there already.
         last: whether the process has nothing to do afterwards, so that a signal after the run is ignored.
+        hooks: the caller's own hook implementations.
+        command: what to type for this run; by default what this process was started with.
     """
     import_paddle()  # before the signals are watched: it installs handlers of its own
     with Signals(last) as signals:
-        run = build_run(host, composed)
+        run = build_run(host, composed, hooks=hooks)
         complete_run(run)
         if run.config.trainer.init_from:
             warm_start(run, Path(run.config.trainer.init_from))
         text = OmegaConf.to_yaml(OmegaConf.create(run.values))
-        run.record = RunFolder.create(folder, text, new_record(host, run), number=number)
+        run.record = RunFolder.create(folder, text, new_record(host, run, command), number=number)
         with run.record.locked():
             execute(run, signals)
     return run
 
 
-def new_record(host: Host, run: Run) -> dict[str, Any]:
+def new_record(host: Host, run: Run, command: Sequence[str] = ()) -> dict[str, Any]:
     """The first content of run.json."""
     return {
         "status": "running",
@@ -110,10 +165,11 @@ def new_record(host: Host, run: Run) -> dict[str, Any]:
         "runtime": run.runtime,
         "monitor": run.monitor,
         "direction": run.direction,
+        "directions": run.directions,
         "total_steps": run.total_steps,
         **made_with(host, run.components_chosen),
         "git": _git_revision(),
-        "command": ["oarlock", *sys.argv[1:]],
+        "command": list(command) or ["oarlock", *sys.argv[1:]],
         "times": {"created": time.time()},
         "metrics": {},
         "best": None,
@@ -241,30 +297,21 @@ def load_recorded(host: Host, record: RunFolder, overrides: Sequence[str] = ()) 
             named = made_with["distribution"] == NO_DISTRIBUTION
             source = "a module that was named with -p; name it again" if named else made_with["distribution"]
             raise UserError(f"{path} was {made_with['component']} of {source}. {reason}")
-        with _changed_since(path):
-            typed = OmegaConf.merge(OmegaConf.structured(entry.cls), OmegaConf.select(values, path))
-        OmegaConf.update(values, path, typed, merge=False)
-    for key in ("runtime", "trainer"):
-        with _changed_since(key):
-            typed = OmegaConf.merge(OmegaConf.structured(RootConfig)[key], values[key])
-        OmegaConf.update(values, key, typed, merge=False)
-    OmegaConf.set_struct(values, True)
-    changed = config.apply_overrides(values, overrides, host.registry)
+    components = {path: made_with["component"] for path, made_with in record.record["components"].items()}
+    changed = config.apply_overrides(config.typed(values, components, host.registry), overrides, host.registry)
     with user_errors(host):
         check(changed, host)
     return changed
 
 
-@contextlib.contextmanager
-def _changed_since(path: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        raise UserError(f"{path}: its options have changed since the run was made: {one_line(error)}") from error
-
-
 def resume(
-    folder: Path, overrides: Sequence[str] = (), say: Any = print, last: bool = False, allow_drift: bool = False
+    folder: Path,
+    overrides: Sequence[str] = (),
+    say: Any = print,
+    last: bool = False,
+    allow_drift: bool = False,
+    hooks: Sequence[object] = (),
+    host: Host | None = None,
 ) -> Run | None:
     """Continue a run exactly where its newest intact checkpoint left it; None when there is nothing to do.
 
@@ -274,11 +321,13 @@ def resume(
         say: takes the lines that a person should read.
         last: as for `train_config`.
         allow_drift: continue although other versions are installed than the run was made with.
+        hooks: the caller's own hook implementations.
+        host: the plugins, where they are loaded already.
 
     Raises:
         UserError: the folder is no run, an override would make another run of it, or versions have changed.
     """
-    host = load_host()
+    host = host or load_host()
     record = RunFolder(folder)
     for override in vetting.parse(overrides):
         if not any(override.key_or_group == key or override.key_or_group.startswith(key + ".") for key in RESUMABLE):
@@ -298,7 +347,7 @@ def resume(
             say(f"{shown(folder)}: {status} already; to train longer give trainer.epochs=…")
             return None
         files, path = _intact(folder)
-        run = build_run(host, composed, record.record.get("runtime", {}))
+        run = build_run(host, composed, record.record.get("runtime", {}), hooks)
         run.total_steps = record.record["total_steps"]  # a schedule keeps the shape that it began with
         complete_run(run)
         run.record = record

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from oarlock.checking import check, unknown_key
+from oarlock.checking import check, chosen_components, unknown_key
 from oarlock.config_files import BoundedRepository, VettedRepository
 from oarlock.errors import UserError, nearest, one_line
-from oarlock.plugins import Host, Registry, load_host
+from oarlock.plugins import Group, Host, Registry, load_host
 from oarlock.schema import RootConfig
 from oarlock.translation import user_errors
 from oarlock.vetting import parse, vet_hydra, vet_interpolations, vet_overrides
@@ -52,6 +52,21 @@ class Composed:
     sweeps: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A checked configuration as plain data, which another process can train.
+
+    Attributes:
+        values: the resolved configuration, as config.yaml has it.
+        components: the component at each config path, as `group/name`.
+        overrides: what to type after `oarlock train` for the same run.
+    """
+
+    values: dict[str, Any]
+    components: dict[str, str]
+    overrides: list[str]
+
+
 def compose(host: Host, overrides: Sequence[str], config_dir: str | None = None, multirun: bool = False) -> Composed:
     """Compose one run's configuration; of a sweep, that of its first run.
 
@@ -66,10 +81,45 @@ def compose(host: Host, overrides: Sequence[str], config_dir: str | None = None,
         raise UserError(f"hydra.run.dir={folder!r}: expected the path of a folder.")
     chosen = any(override.lstrip("+").startswith("hydra.run.dir=") for override in overrides)
     sweeps = config.hydra.mode is RunMode.MULTIRUN
+    for override in () if sweeps else overrides:
+        group = group_of(override, host.registry)
+        if not group.of_run:
+            raise UserError(f"{override}: a single run has no {group.name}; add -m to sweep.")
     hydra = config.hydra
+    return Composed(of_run(config, host.registry), hydra, Path(folder), chosen, sweeps)
+
+
+def group_of(override: str, registry: Registry) -> Group:
+    """The group that an override is about; a nameless one where it is about none."""
+    return registry.groups.get(re.split(r"[.=@]", override.lstrip("+~"), maxsplit=1)[0], Group(""))
+
+
+def of_run(config: DictConfig, registry: Registry) -> DictConfig:
+    """The configuration without what is not of a run: Hydra's own part, the sweep."""
     with flag_override(config, ["struct", "readonly"], False):
-        del config["hydra"]
-    return Composed(config, hydra, Path(folder), chosen, sweeps)
+        for key in ("hydra", *(group.name for group in registry.groups.values() if not group.of_run)):
+            config.pop(key, None)
+    return config
+
+
+def typed(values: DictConfig, components: Mapping[str, str], registry: Registry) -> DictConfig:
+    """Recorded values with the types of their components again; `values` is changed.
+
+    Raises:
+        UserError: the options of a component have changed since.
+    """
+    parts = [(path, OmegaConf.structured(registry.entries[name].cls), OmegaConf.select(values, path))
+             for path, name in components.items()]  # fmt: skip
+    root = OmegaConf.structured(RootConfig)
+    parts += [(key, root[key], values[key]) for key in ("runtime", "trainer")]
+    for path, node, recorded in parts:
+        try:
+            merged = OmegaConf.merge(node, recorded)
+        except Exception as error:
+            raise UserError(f"{path}: its options have changed since the run was made: {one_line(error)}") from error
+        OmegaConf.update(values, path, merged, merge=False)
+    OmegaConf.set_struct(values, True)
+    return values
 
 
 @contextlib.contextmanager
@@ -116,9 +166,12 @@ class Loader(ConfigLoaderImpl):
         with user_errors(self.host):
             typed, parsed = overrides, vet_overrides(overrides, self.host.registry)
             if run_mode is RunMode.MULTIRUN:
-                # The sweep itself is composed as its first job, so that options of a swept component are known.
+                # The sweep itself is composed as its first job. An option of a swept component may be one that the
+                # first does not have; whoever expands the sweep composes each of them.
                 self.validate_sweep_overrides_legal(parsed, run_mode, from_shell)
-                overrides = [first for override in parsed for first in _first_values(override)]
+                swept = {override.key_or_group for override in parsed if override.is_sweep_override()}
+                overrides = [first for override in parsed for first in _first_values(override)
+                             if override.key_or_group.partition(".")[0] not in swept - {override.key_or_group}]  # fmt: skip
             config = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
             vet_hydra(config.hydra, overrides)
             vet_interpolations(config)
@@ -127,9 +180,47 @@ class Loader(ConfigLoaderImpl):
             with without_hydra(config):
                 check(config, self.host)
             if run_mode is RunMode.MULTIRUN:
-                task = [text for text, override in zip(typed, parsed, strict=True) if not override.is_hydra_override()]
+                task = [text for text, override in zip(typed, parsed, strict=True)
+                        if not override.is_hydra_override() and group_of(text, self.host.registry).of_run]  # fmt: skip
                 config.hydra.overrides.task = task
         return config
+
+    def compose_trial(self, sweep: DictConfig, overrides: Sequence[str]) -> DictConfig:
+        """One run of a sweep, checked, without Hydra's own part.
+
+        Args:
+            sweep: the sweep's own configuration.
+            overrides: what this run changes.
+
+        Raises:
+            UserError: they are not valid.
+        """
+        return of_run(self.load_sweep_config(sweep, list(overrides)), self.host.registry)
+
+    def vary(self, config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+        """A composed run with other values, checked. The same as to compose it anew, in a tenth of the time.
+
+        Args:
+            config: what `compose_trial` returned; it is not changed.
+            overrides: values only, no choice of a component.
+
+        Raises:
+            UserError: they are not valid.
+        """
+        with user_errors(self.host):
+            changed = apply_overrides(config, overrides, self.host.registry)
+            check(changed, self.host)
+        return changed
+
+    def experiment(self, config: DictConfig, overrides: Sequence[str]) -> Experiment:
+        """A composed run as plain data; `overrides` are those that led to it."""
+        values = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+        assert isinstance(values, dict)
+        return Experiment(values, chosen_components(config, self.host.registry), list(overrides))  # type: ignore[arg-type]
+
+    def is_group(self, key: str) -> bool:
+        """Whether a key chooses options of a group: of ours, of Hydra's, or of a folder of the user's files."""
+        return key == "experiment" or key in self.host.registry.groups or self.repository.group_exists(key)
 
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]
@@ -156,7 +247,7 @@ def store(registry: Registry) -> None:
     for group in registry.groups.values():
         kind = dict[str, Any] if group.many else Any
         fields.append((group.name, kind, dataclasses.field(default_factory=dict) if group.many else None))
-        if not group.required and group.name not in ("regularizer", "callback"):
+        if not group.required and group.name not in ("regularizer", "callback", "sweep"):
             defaults.append({group.name: [] if group.many else None})
     configs.store(name="schema", node=dataclasses.make_dataclass("Config", fields, bases=(RootConfig,)))
     registry.refuse_unconfigurable()

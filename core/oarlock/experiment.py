@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,16 @@ from oarlock.runtime import setup_runtime
 from oarlock.step import build_custom_step, build_eager_step
 
 
-def build_run(host: Host, config: DictConfig, runtime: Mapping[str, str] | None = None) -> Run:
+def build_run(
+    host: Host, config: DictConfig, runtime: Mapping[str, str] | None = None, hooks: Sequence[object] = ()
+) -> Run:
     """Build everything, in the order in which one part needs the other. Nothing is written to the disk.
 
     Args:
         host: the plugins.
         config: the checked configuration.
         runtime: the settings of the process that the run was recorded with; None for a new run.
+        hooks: objects with hook implementations of the caller's own, called after the components.
 
     Raises:
         UserError: the parts do not fit together.
@@ -36,7 +39,7 @@ def build_run(host: Host, config: DictConfig, runtime: Mapping[str, str] | None 
     import_paddle()
     components = instantiate(config, host.registry)
     root = components.pop("")
-    manager = _register(host, components)
+    manager = _register(host, components, hooks)
     device = setup_device(root.device, root.deterministic)
     chosen = chosen_components(config, host.registry)
     values = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
@@ -106,9 +109,11 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
 
 
-def _register(host: Host, components: dict[str, Any]) -> pluggy.PluginManager:
+def _register(host: Host, components: dict[str, Any], hooks: Sequence[object]) -> pluggy.PluginManager:
     """A plugin manager with this run's components. Reversed, since pluggy calls the last registered first."""
     manager = host.run_manager()
+    for caller in reversed(hooks):
+        manager.register(caller)
     for path, component in reversed(components.items()):
         manager.register(component, name=path)
     manager.check_pending()

@@ -79,11 +79,16 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Group:
-    """A config group; one with `many` takes a list of options."""
+    """A config group; one with `many` takes a list of options.
+
+    Attributes:
+        of_run: whether it is part of a run; what is not (a sweep) stands in no run's configuration.
+    """
 
     name: str
     many: bool = False
     required: bool = False
+    of_run: bool = True
 
 
 BUILT_IN_GROUPS = (
@@ -95,6 +100,7 @@ BUILT_IN_GROUPS = (
     Group("engine"),
     Group("regularizer", many=True),
     Group("callback", many=True),
+    Group("sweep", of_run=False),
 )
 BUILT_IN_NAMES = {group.name for group in BUILT_IN_GROUPS}
 # What stands at the root of a configuration and is no group of components.

@@ -12,20 +12,22 @@ from oarlock.experiment import build_run, complete_run
 from oarlock.optimization import trainable
 from oarlock.plugins import Host
 from oarlock.run import Run
-from oarlock.sweep import grid
+from oarlock.sweep import Prepared
+
+MOST_POINTS = 1_000
 
 
 def preflight(host: Host, overrides: Sequence[str], config_dir: str | None, multirun: bool) -> int:
-    """Compose, build and run one batch, for one run or for every point of a grid; nothing is written.
+    """Compose, build and run one batch, for one run or for every run of a sweep; nothing is written.
 
     Raises:
-        UserError: the single run is not valid. For a grid, all points that are not are listed.
+        UserError: the single run is not valid. Of a sweep, all runs that are not are listed.
     """
     if not multirun:
         run = checked(host, overrides, config_dir)
         print(describe(run))
         return Exit.DONE
-    points = grid(overrides)
+    points = list(Prepared(host, overrides, config_dir).points(MOST_POINTS))
     failures = []
     for point in points:
         try:

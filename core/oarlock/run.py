@@ -97,6 +97,15 @@ class Run:
         return [split for split in ("train", "valid", "test") if getattr(self.data, split) is not None]
 
     @property
+    def directions(self) -> dict[str, str]:
+        """'min' or 'max' for every metric of an evaluation of this run and of its test."""
+        measured = {"loss": "min", **{name: metric.direction for name, metric in self.measures.items()}}
+        splits = [split for split in self.splits if split != "train"]
+        return {"train/loss": "min"} | {
+            f"{split}/{name}": way for split in splits for name, way in measured.items()
+        }
+
+    @property
     def folder(self) -> Path | None:
         return self.record.path if self.record is not None else None
 

@@ -1,4 +1,10 @@
-"""`oarlock train -m` with Hydra's own sweepers and launchers."""
+"""`oarlock train -m`: the folder and the record of a sweep, and the sweeper that Hydra's configuration names.
+
+A sweeper of Hydra's runs its jobs and leaves their folders, which are summarised here. One that can do more says so:
+it has `resumable = True`, its `prepare(arguments)` raises what is wrong with them before there is a folder, its
+`points(arguments, limit)` gives the overrides of the runs that it would make, or of a sample of them, and its `sweep`
+returns the exit code, having reported by itself.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +13,11 @@ import logging
 import math
 import os
 import sys
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -19,17 +27,127 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from oarlock import commands, config, vetting
-from oarlock.errors import Exit, RunFailed, UserError, describe
+from oarlock.errors import Exit, RunFailed, UserError, describe, nearest
 from oarlock.plugins import Host, load_host
-from oarlock.record import shown
+from oarlock.record import RUN, shown, write_text
 from oarlock.training import Interrupted
 from oarlock.translation import user_errors
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+SWEEP = "sweep.json"
+# What of a sweep may change when it is resumed without making another sweep of it; the sweeper decides on the rest.
+RESUMABLE = ("sweep", "hydra.launcher", "hydra/launcher")
+
+
+class Prepared:
+    """A sweep that is composed and checked, with its sweeper, and not yet begun.
+
+    Raises:
+        UserError: anything in the overrides, or in a file that they name, is not valid.
+    """
+
+    def __init__(self, host: Host, overrides: Sequence[str], config_dir: str | None) -> None:
+        self.host, self.overrides, self.config_dir = host, list(overrides), config_dir
+        self.loader = config.Loader(host, config_dir)
+        self.config = self.loader.load_configuration(config.CONFIG_NAME, self.overrides, RunMode.MULTIRUN)
+        self.arguments: list[str] = list(self.config.hydra.overrides.task)
+        self.is_basic = self.config.hydra.sweeper._target_ == BASIC_SWEEPER
+        OmegaConf.set_readonly(self.config.hydra, False)
+        context = HydraContext(config_loader=self.loader, callbacks=Callbacks(self.config))
+        with user_errors(host):
+            self.sweeper = Plugins.instance().instantiate_sweeper(
+                config=self.config, hydra_context=context, task_function=job
+            )
+        if not self.resumable:
+            for override in overrides:
+                group = config.group_of(override, host.registry)
+                if group.name and not group.of_run:
+                    raise UserError(f"{override}: {type(self.sweeper).__name__} has no such option; leave out "
+                                    "hydra/sweeper=…")  # fmt: skip
+
+    @property
+    def resumable(self) -> bool:
+        return bool(getattr(self.sweeper, "resumable", False))
+
+    def points(self, limit: int) -> Iterable[list[str]]:
+        """The overrides of each run; of at most `limit` of them where there are more, or no end of them."""
+        if hasattr(self.sweeper, "points"):
+            points: Iterable[list[str]] = self.sweeper.points(self.arguments, limit)
+            return points
+        return grid([*_params(self.config), *self.arguments])
+
+    def run(self, folder: Path) -> int:
+        """Run it in its folder; returns the exit code."""
+        # The jobs compose their configuration anew, also in other processes; the folder is the sweep's.
+        quoted = str(folder).replace("'", "\\'")
+        self.config.hydra.overrides.hydra.append(f"++hydra.sweep.dir='{quoted}'")
+        self.config.hydra.sweep.dir = str(folder)
+        logging.getLogger("hydra").setLevel(logging.WARNING)  # each job says in `job` what it is
+        HydraConfig.instance().set_config(self.config)
+        OmegaConf.set_readonly(self.config.hydra, False)
+        if self.is_basic:
+            # It would compose them once more, batch by batch, when the batches before have been trained.
+            setattr(self.sweeper, "validate_batch_is_legal", lambda batch: None)  # noqa: B010
+        try:
+            code = self.sweeper.sweep(self.arguments)
+        except SystemExit as stop:
+            if stop.code != Exit.INTERRUPTED:
+                raise
+            print(f"stopped by a signal; what was finished is in {shown(folder)}", file=sys.stderr, flush=True)
+            return Exit.INTERRUPTED
+        return int(code) if self.resumable else _summarise(folder)
+
+
+def multirun(host: Host, overrides: Sequence[str], config_dir: str | None) -> int:
+    """Run a sweep; what can be composed and checked before the first run starts, is."""
+    prepared = Prepared(host, overrides, config_dir)
+    if prepared.is_basic:
+        for point in prepared.points(sys.maxsize):
+            prepared.loader.load_sweep_config(prepared.config, point)
+    elif prepared.resumable:
+        prepared.sweeper.prepare(prepared.arguments)  # what is not valid is an error before there is a folder
+    folder = _new_folder(host, prepared.config, overrides)
+    record = {
+        "overrides": list(overrides),
+        "config_dir": str(Path(config_dir).absolute()) if config_dir else None,
+        "command": ["oarlock", *sys.argv[1:]],
+        "created": time.time(),
+    }
+    if prepared.resumable:
+        write_text(folder / SWEEP, json.dumps(record, indent=2) + "\n")
+    return prepared.run(folder)
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether a folder is that of a sweep, rather than of a run."""
+    return (folder / SWEEP).is_file()
+
+
+def resume(host: Host, folder: Path, overrides: Sequence[str]) -> int:
+    """Continue a sweep where it stands; returns the exit code.
+
+    Raises:
+        UserError: it is not what it was, or an override would make another sweep of it.
+    """
+    try:
+        record = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
+        before, config_dir = list(record["overrides"]), record["config_dir"]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise UserError(f"{shown(folder / SWEEP)} is not the record of a sweep: {error}") from error
+    for override in vetting.parse(overrides):
+        key = override.key_or_group
+        if not any(key == name or key.startswith(f"{name}.") for name in RESUMABLE):
+            hint = nearest(key, RESUMABLE)
+            raise UserError(f"{override.input_line}: a resumed sweep is the same sweep. {hint}\n"
+                            f"It accepts: {', '.join(f'{name}…' for name in RESUMABLE)}.")  # fmt: skip
+    new = {override.partition("=")[0] for override in overrides}
+    kept = [override for override in before
+            if not override.lstrip("+").startswith("hydra.sweep.dir=") and override.partition("=")[0] not in new]  # fmt: skip
+    return Prepared(host, [*kept, *overrides], config_dir).run(folder.absolute())
 
 
 def grid(overrides: Sequence[str]) -> list[list[str]]:
-    """Every point of a grid, as overrides.
+    """Every point of a grid, as Hydra's basic sweeper makes it.
 
     Raises:
         UserError: the sweep is not finite, or empty.
@@ -46,37 +164,6 @@ def grid(overrides: Sequence[str]) -> list[list[str]]:
     return points
 
 
-def multirun(host: Host, overrides: Sequence[str], config_dir: str | None) -> int:
-    """Run a sweep; every job is composed and checked before the first one starts."""
-    loader = config.Loader(host, config_dir)
-    composed = loader.load_configuration(config.CONFIG_NAME, list(overrides), RunMode.MULTIRUN)
-    arguments = list(composed.hydra.overrides.task)
-    context = HydraContext(config_loader=loader, callbacks=Callbacks(composed))
-    with user_errors(host):
-        sweeper = Plugins.instance().instantiate_sweeper(config=composed, hydra_context=context, task_function=job)
-    if composed.hydra.sweeper._target_ == BASIC_SWEEPER:
-        for point in grid([*_params(composed), *arguments]):
-            loader.load_sweep_config(composed, point)
-        # It would compose them once more, batch by batch, when the batches before have been trained.
-        setattr(sweeper, "validate_batch_is_legal", lambda batch: None)  # noqa: B010
-    folder = _new_folder(host, composed, overrides)
-    # The jobs compose their configuration anew, also in other processes; the folder is the sweep's.
-    quoted = str(folder).replace("'", "\\'")
-    composed.hydra.overrides.hydra.append(f"++hydra.sweep.dir='{quoted}'")
-    composed.hydra.sweep.dir = str(folder)
-    logging.getLogger("hydra").setLevel(logging.WARNING)  # each job says in `job` what it is
-    HydraConfig.instance().set_config(composed)
-    OmegaConf.set_readonly(composed.hydra, False)
-    try:
-        sweeper.sweep(arguments)
-    except SystemExit as stop:
-        if stop.code != Exit.INTERRUPTED:
-            raise
-        print(f"stopped by a signal; what was finished is in {shown(folder)}", file=sys.stderr, flush=True)
-        return Exit.INTERRUPTED
-    return _summarise(folder)
-
-
 def _params(composed: DictConfig) -> list[str]:
     """What a file says that the basic sweeper shall sweep over, as overrides."""
     batch_size = OmegaConf.select(composed, "hydra.sweeper.max_batch_size")
@@ -89,11 +176,18 @@ def _params(composed: DictConfig) -> list[str]:
 def job(composed: DictConfig) -> float:
     """One run of a sweep, in whatever process the launcher chose; the monitored value, NaN for a failure."""
     hydra = HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
-    print(f"{shown(folder)}: {' '.join(hydra.overrides.task)}", flush=True)
+    folder, overrides = Path(hydra.runtime.output_dir), list(hydra.overrides.task)
+    print(f"{shown(folder)}: {' '.join(overrides)}", flush=True)
+    host = load_host()
     try:
-        # Two jobs whose subdir is the same get two folders.
-        run = commands.train_config(load_host(), composed, folder, number=True)
+        if _stopped(folder, overrides):
+            run = commands.resume(folder, host=host)
+            assert run is not None
+        else:
+            # Two jobs whose subdir is the same get two folders.
+            command = ["oarlock", "train", *overrides]
+            composed = config.of_run(composed, host.registry)
+            run = commands.train_config(host, composed, folder, number=True, command=command)
     except Interrupted as stop:
         raise SystemExit(Exit.INTERRUPTED) from stop
     except Exception as error:
@@ -106,6 +200,15 @@ def job(composed: DictConfig) -> float:
             (folder / f"error-{hydra.job.num}.txt").write_text(f"{message}\n", encoding="utf-8")
         return math.nan
     return float(run.best["value"]) if run.best else math.nan
+
+
+def _stopped(folder: Path, overrides: list[str]) -> bool:
+    """Whether this very run was begun here and has not ended."""
+    try:
+        record = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return record["status"] in ("running", "interrupted") and record["command"] == ["oarlock", "train", *overrides]
 
 
 def _new_folder(host: Host, composed: DictConfig, overrides: Sequence[str]) -> Path:
@@ -125,7 +228,8 @@ def _new_folder(host: Host, composed: DictConfig, overrides: Sequence[str]) -> P
                 continue
             if folder.is_dir() and not any(folder.iterdir()):
                 return folder
-            raise UserError(f"{folder} exists already; choose another hydra.sweep.dir.") from error
+            again = f"Continue it with 'oarlock resume {shown(folder)}', or choose" if is_sweep(folder) else "Choose"
+            raise UserError(f"{folder} exists already.\n{again} another hydra.sweep.dir.") from error
         except OSError as error:
             raise UserError(f"{folder}: the sweep's folder cannot be made: {error.strerror}.") from error
     raise UserError(f"{base}: ten thousand sweeps have this name; choose another hydra.sweep.dir.")
@@ -136,8 +240,8 @@ def _summarise(folder: Path) -> int:
     done: list[tuple[float, str]] = []
     failed: list[str] = []
     for job_folder in sorted((path for path in folder.rglob("*") if path.is_dir()), key=_natural):
-        if (job_folder / "run.json").exists():
-            record = json.loads((job_folder / "run.json").read_text(encoding="utf-8"))
+        if (job_folder / RUN).exists():
+            record: dict[str, Any] = json.loads((job_folder / RUN).read_text(encoding="utf-8"))
             best = record["best"]
             if record["status"] not in ("completed", "early_stopped", "pruned"):
                 failed.append(f"failed: {shown(job_folder)}: {record['reason'] or record['status']}")

@@ -1,0 +1,1 @@
+"""What Hydra finds of oarlock: the sweeper and the launchers."""
