@@ -244,10 +244,9 @@ def _configure_resume(parser: argparse.ArgumentParser) -> None:
 
 def _resume(args: argparse.Namespace) -> int:
     from oarlock import commands
-    from oarlock.training import Interrupted
-
     from oarlock.sweep import is_sweep
     from oarlock.sweep import resume as resume_sweep
+    from oarlock.training import Interrupted
 
     if is_sweep(args.folder):
         return resume_sweep(args.host, args.folder, args.overrides)

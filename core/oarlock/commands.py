@@ -54,9 +54,7 @@ class Result:
     model: paddle.nn.Layer
 
 
-def train(
-    overrides: Sequence[str] = (), *, config_dir: str | None = None, hooks: Sequence[object] = ()
-) -> Result:
+def train(overrides: Sequence[str] = (), *, config_dir: str | None = None, hooks: Sequence[object] = ()) -> Result:
     """Train one run, as `oarlock train` does.
 
     Args:
@@ -105,8 +103,8 @@ class Runner:
             Interrupted: a signal came; the run is saved.
         """
         values = config.typed(OmegaConf.create(experiment.values), experiment.components, self._host.registry)
-        command = ["oarlock", "train", *experiment.overrides]
-        return result_of(train_config(self._host, values, folder, number=False, hooks=hooks, command=command))
+        run = train_config(self._host, values, folder, number=False, hooks=hooks, command=experiment.command)
+        return result_of(run)
 
     def resume(self, folder: Path, hooks: Sequence[object] = ()) -> Result | None:
         """Continue a run, as `oarlock resume` does; None where it has ended already.

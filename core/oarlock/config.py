@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -27,6 +28,7 @@ from oarlock.config_files import BoundedRepository, VettedRepository
 from oarlock.errors import UserError, nearest, one_line
 from oarlock.plugins import Group, Host, Registry, load_host
 from oarlock.schema import RootConfig
+from oarlock.selection import flags_of
 from oarlock.translation import user_errors
 from oarlock.vetting import parse, vet_hydra, vet_interpolations, vet_overrides
 
@@ -59,12 +61,19 @@ class Experiment:
     Attributes:
         values: the resolved configuration, as config.yaml has it.
         components: the component at each config path, as `group/name`.
-        overrides: what to type after `oarlock train` for the same run.
+        overrides: those that lead to it.
+        flags: what stands before them in a command: the folder of files, the modules that were named.
     """
 
     values: dict[str, Any]
     components: dict[str, str]
     overrides: list[str]
+    flags: list[str]
+
+    @property
+    def command(self) -> list[str]:
+        """What to type for the same run."""
+        return ["oarlock", "train", *self.flags, *self.overrides]
 
 
 def compose(host: Host, overrides: Sequence[str], config_dir: str | None = None, multirun: bool = False) -> Composed:
@@ -216,7 +225,14 @@ class Loader(ConfigLoaderImpl):
         """A composed run as plain data; `overrides` are those that led to it."""
         values = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
         assert isinstance(values, dict)
-        return Experiment(values, chosen_components(config, self.host.registry), list(overrides))  # type: ignore[arg-type]
+        chosen = chosen_components(config, self.host.registry)
+        return Experiment(values, chosen, list(overrides), self.flags)  # type: ignore[arg-type]
+
+    @property
+    def flags(self) -> list[str]:
+        """What a command needs before its overrides to find the same files and plugins."""
+        folder = ["--config-dir", self.config_dir] if self.config_dir else []
+        return [*folder, *flags_of(os.environ)]
 
     def is_group(self, key: str) -> bool:
         """Whether a key chooses options of a group: of ours, of Hydra's, or of a folder of the user's files."""

@@ -101,9 +101,7 @@ class Run:
         """'min' or 'max' for every metric of an evaluation of this run and of its test."""
         measured = {"loss": "min", **{name: metric.direction for name, metric in self.measures.items()}}
         splits = [split for split in self.splits if split != "train"]
-        return {"train/loss": "min"} | {
-            f"{split}/{name}": way for split in splits for name, way in measured.items()
-        }
+        return {"train/loss": "min"} | {f"{split}/{name}": way for split in splits for name, way in measured.items()}
 
     @property
     def folder(self) -> Path | None:

@@ -55,6 +55,16 @@ def read_selection(environment: Mapping[str, str]) -> Selection:
     )
 
 
+def flags_of(environment: Mapping[str, str]) -> list[str]:
+    """The flags that say what stands in an environment."""
+    flags = [word for module in _words(environment.get(PLUGINS, "")) for word in ("-p", module)]
+    if environment.get(AUTOLOAD, "0") not in ("", "0"):
+        flags.append("--no-autoload")
+    if ALLOWED in environment:
+        flags += ["--allow-plugins", ",".join(_words(environment[ALLOWED]))]
+    return flags
+
+
 def take_flags(
     arguments: list[str], everywhere: Mapping[str, object], environment: MutableMapping[str, str]
 ) -> list[str]:

@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from oarlock import commands, config, vetting
 from oarlock.errors import Exit, RunFailed, UserError, describe, nearest
 from oarlock.plugins import Host, load_host
 from oarlock.record import RUN, shown, write_text
+from oarlock.selection import flags_of
 from oarlock.training import Interrupted
 from oarlock.translation import user_errors
 
@@ -55,7 +57,7 @@ class Prepared:
         OmegaConf.set_readonly(self.config.hydra, False)
         context = HydraContext(config_loader=self.loader, callbacks=Callbacks(self.config))
         with user_errors(host):
-            self.sweeper = Plugins.instance().instantiate_sweeper(
+            self.sweeper: Any = Plugins.instance().instantiate_sweeper(
                 config=self.config, hydra_context=context, task_function=job
             )
         if not self.resumable:
@@ -110,7 +112,7 @@ def multirun(host: Host, overrides: Sequence[str], config_dir: str | None) -> in
     record = {
         "overrides": list(overrides),
         "config_dir": str(Path(config_dir).absolute()) if config_dir else None,
-        "command": ["oarlock", *sys.argv[1:]],
+        "command": ["oarlock", "train", *prepared.loader.flags, "-m", *overrides],
         "created": time.time(),
     }
     if prepared.resumable:
@@ -131,7 +133,7 @@ def resume(host: Host, folder: Path, overrides: Sequence[str]) -> int:
     """
     try:
         record = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
-        before, config_dir = list(record["overrides"]), record["config_dir"]
+        before, config_dir, command = list(record["overrides"]), record["config_dir"], list(record["command"])
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise UserError(f"{shown(folder / SWEEP)} is not the record of a sweep: {error}") from error
     for override in vetting.parse(overrides):
@@ -140,6 +142,9 @@ def resume(host: Host, folder: Path, overrides: Sequence[str]) -> int:
             hint = nearest(key, RESUMABLE)
             raise UserError(f"{override.input_line}: a resumed sweep is the same sweep. {hint}\n"
                             f"It accepts: {', '.join(f'{name}…' for name in RESUMABLE)}.")  # fmt: skip
+    modules = {word for flag, word in pairwise(command) if flag == "-p"}
+    if missing := modules - set(flags_of(os.environ)):
+        raise UserError(f"{shown(folder)}: the sweep was made with -p {sorted(missing)[0]}; name it again.")
     new = {override.partition("=")[0] for override in overrides}
     kept = [override for override in before
             if not override.lstrip("+").startswith("hydra.sweep.dir=") and override.partition("=")[0] not in new]  # fmt: skip
@@ -185,7 +190,7 @@ def job(composed: DictConfig) -> float:
             assert run is not None
         else:
             # Two jobs whose subdir is the same get two folders.
-            command = ["oarlock", "train", *overrides]
+            command = ["oarlock", "train", *flags_of(os.environ), *overrides]
             composed = config.of_run(composed, host.registry)
             run = commands.train_config(host, composed, folder, number=True, command=command)
     except Interrupted as stop:
@@ -208,7 +213,7 @@ def _stopped(folder: Path, overrides: list[str]) -> bool:
         record = json.loads((folder / RUN).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return record["status"] in ("running", "interrupted") and record["command"] == ["oarlock", "train", *overrides]
+    return record["status"] in ("running", "interrupted") and record["command"][-len(overrides) :] == overrides
 
 
 def _new_folder(host: Host, composed: DictConfig, overrides: Sequence[str]) -> Path:
