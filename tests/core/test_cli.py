@@ -222,12 +222,16 @@ def test_check_lists_every_point_that_is_not_valid(here):
 # --- sweeps
 
 
+# Hydra's own sweeper and launcher, which oarlock's replace by default: tests/plugins/sweeps is about those.
+BASIC = ["hydra/sweeper=basic", "hydra/launcher=basic"]
+
+
 def statuses(folder):
     return {path.parent.name: json.loads(path.read_text())["status"] for path in folder.glob("*/run.json")}
 
 
 def test_a_sweep_ranks_its_runs(here):
-    code, out, err = run("train", "-m", *JOB, "optimizer=sgd,adam", "optimizer.learning_rate=0.1,0.01")
+    code, out, err = run("train", "-m", *BASIC, *JOB, "optimizer=sgd,adam", "optimizer.learning_rate=0.1,0.01")
     assert (code, err) == (0, "")
     (folder,) = here.glob("sweeps/*/*")
     assert statuses(folder) == dict.fromkeys("0123", "completed")
@@ -239,12 +243,12 @@ def test_a_sweep_ranks_its_runs(here):
 
 def test_options_of_a_swept_component_are_known(here):
     overrides = ["optimizer=momentum,momentum", "optimizer.momentum=0.5", "hydra.sweep.dir=s", "trainer.max_steps=1"]
-    assert run("train", "-m", *JOB, *overrides)[0] == 0
+    assert run("train", "-m", *BASIC, *JOB, *overrides)[0] == 0
     configs = [yaml.safe_load(path.read_text()) for path in here.glob("s/*/config.yaml")]
     assert [config["optimizer"]["momentum"] for config in configs] == [0.5, 0.5]
 
 
-FAILING = ["train", "-m", *JOB, "hydra.sweep.dir=s", "trainer.monitor=valid/loss,valid/acuracy,valid/accuracy"]
+FAILING = ["train", "-m", *BASIC, *JOB, "hydra.sweep.dir=s", "trainer.monitor=valid/loss,valid/acuracy,valid/accuracy"]
 
 
 def assert_one_failed(here, code, out, err):
@@ -263,13 +267,13 @@ def test_a_job_that_fails_lets_the_others_finish(here):
 @pytest.mark.slow
 def test_a_job_that_fails_beside_the_others(here):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed")
-    arguments = [*FAILING, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    arguments = ["train", "-m", "hydra/sweeper=basic", *FAILING[4:], "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     done = subprocess.run(command(*arguments), env=environment(), capture_output=True, text=True, timeout=120)
     assert_one_failed(here, done.returncode, done.stdout, done.stderr)
 
 
 def test_a_run_that_diverges_is_listed(here):
-    code, out, _ = run("train", "-m", *JOB, "optimizer=sgd", "optimizer.learning_rate=1e30,0.1", "hydra.sweep.dir=s")
+    code, out, _ = run("train", "-m", *BASIC, *JOB, "optimizer=sgd", "optimizer.learning_rate=1e30,0.1", "hydra.sweep.dir=s")
     assert code == 1
     assert statuses(here / "s") == {"0": "failed", "1": "completed"}
     assert "failed: s/0: " in out
@@ -277,13 +281,13 @@ def test_a_run_that_diverges_is_listed(here):
 
 
 def test_jobs_of_one_name_get_folders_of_their_own(here):
-    assert run("train", "-m", *JOB, "seed=0,1", "hydra.sweep.dir=s", "hydra.sweep.subdir=x")[0] == 0
+    assert run("train", "-m", *BASIC, *JOB, "seed=0,1", "hydra.sweep.dir=s", "hydra.sweep.subdir=x")[0] == 0
     assert statuses(here / "s") == {"x": "completed", "x-2": "completed"}
 
 
 def test_jobs_named_by_what_they_change(here):
     subdir = "hydra.sweep.subdir=${hydra.job.override_dirname}"
-    code, out, _ = run("train", "-m", *JOB, "seed=0,1", "hydra.sweep.dir='a b'", subdir)
+    code, out, _ = run("train", "-m", *BASIC, *JOB, "seed=0,1", "hydra.sweep.dir='a b'", subdir)
     assert code == 0
     names = [path.parent.name for path in here.glob("a b/*/run.json")]
     assert sorted(re.search(r"seed=\d", name)[0] for name in names) == ["seed=0", "seed=1"]
@@ -294,9 +298,9 @@ def test_a_sweep_from_a_file(here):
     (here / "conf" / "experiment").mkdir(parents=True)
     text = "hydra:\n  mode: MULTIRUN\n  sweep: {dir: s}\n  sweeper:\n    params: {seed: '3,4'}\n"
     (here / "conf" / "experiment" / "many.yaml").write_text(GLOBAL + text)
-    assert run("train", "-cd", "conf", "experiment=many", *JOB)[0] == 0
+    assert run("train", "-cd", "conf", "experiment=many", *BASIC, *JOB)[0] == 0
     assert {yaml.safe_load(path.read_text())["seed"] for path in here.glob("s/*/config.yaml")} == {3, 4}
-    assert run("train", "hydra.mode=MULTIRUN", "seed=5,6", "hydra.sweep.dir=t", *JOB)[0] == 0
+    assert run("train", "hydra.mode=MULTIRUN", *BASIC, "seed=5,6", "hydra.sweep.dir=t", *JOB)[0] == 0
     assert {yaml.safe_load(path.read_text())["seed"] for path in here.glob("t/*/config.yaml")} == {5, 6}
 
 
@@ -313,6 +317,8 @@ def test_a_sweep_from_a_file(here):
         (["hydra.verbose=true,false"], "Hydra's own configuration cannot be swept over"),
         (["hydra.sweeper.max_batch_size=0", "seed=0,1"], "max_batch_size=0: expected at least 1"),
         (["hydra.sweep.dir=", "seed=0,1"], "hydra.sweep.dir='': expected the path of a folder"),
+        (["sweep.trials=3", "seed=0,1"], "BasicSweeper has no such option; leave out hydra/sweeper=…"),
+        (["hydra/launcher=local", "seed=0,1"], "works for oarlock's own sweeper; add hydra/launcher=basic"),
         (["hydra/launcher=jobblib", "seed=0,1"], "there is no such hydra/launcher"),
         (["+hydra.launcher.jobs=2", "seed=0,1"], "hydra.launcher.jobs: it has no such option"),
         (["hydra.sweep.dir=taken", "seed=0,1"], "taken exists already"),
@@ -322,7 +328,7 @@ def test_a_sweep_that_is_not_valid_starts_no_job(here, arguments, said):
     (here / "taken").mkdir()
     (here / "taken" / "something").touch()
     before = sorted(here.rglob("*"))
-    code, _, err = run("train", "-m", *JOB, *arguments)
+    code, _, err = run("train", "-m", *BASIC, *JOB, *arguments)
     assert code == 2
     assert said in err
     assert len(err.splitlines()) <= 4
@@ -331,7 +337,7 @@ def test_a_sweep_that_is_not_valid_starts_no_job(here, arguments, said):
 
 def test_a_signal_ends_a_sweep_resumably(here):
     child = subprocess.Popen(
-        command("train", "-m", "callback=[]", "model.widths=[4]", "trainer.epochs=100000", "seed=0,1",
+        command("train", "-m", *BASIC, "callback=[]", "model.widths=[4]", "trainer.epochs=100000", "seed=0,1",
                 "hydra.sweep.dir=s"),
         env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

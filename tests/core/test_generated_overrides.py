@@ -19,7 +19,7 @@ from oarlock.schema import CheckpointConfig, TrainerConfig
 
 HOST = load_host()
 REGISTRY = HOST.registry
-ONE = [group for group in REGISTRY.groups.values() if not group.many and REGISTRY.options(group.name)]
+ONE = [group for group in REGISTRY.groups.values() if not group.many and group.of_run and REGISTRY.options(group.name)]
 MANY = [group for group in REGISTRY.groups.values() if group.many]
 
 # Values that every component accepts; what a component accepts beyond them is its own test's business.
@@ -138,7 +138,7 @@ def invalid(draw):
         group = draw(st.sampled_from(ONE)).name
         fault, word = f"{misspell(group, position, letter)}={REGISTRY.options(group)[0]}", group
     elif kind == "option":
-        entry = draw(st.sampled_from([e for e in REGISTRY.entries.values() if len(e.name) > 3]))
+        entry = draw(st.sampled_from([e for e in REGISTRY.entries.values() if len(e.name) > 3 and e.group != "sweep"]))
         many = REGISTRY.groups[entry.group].many
         overrides = [o for o in overrides if not o.startswith(f"{entry.group}=")]
         overrides = [o for o in overrides if not o.startswith(f"{entry.group}.")]
@@ -146,7 +146,7 @@ def invalid(draw):
         fault, word = f"{entry.group}={f'[{wrong}]' if many else wrong}", entry.name
     elif kind == "field":
         entry = draw(st.sampled_from([e for e in REGISTRY.entries.values() if fields(e.cls)
-                                      and not REGISTRY.groups[e.group].many]))  # fmt: skip
+                                      and not REGISTRY.groups[e.group].many and e.group != "sweep"]))  # fmt: skip
         overrides = [o for o in overrides if not o.startswith((f"{entry.group}=", f"{entry.group}."))]
         overrides.append(f"{entry.group}={entry.name}")
         field = draw(st.sampled_from(fields(entry.cls))).name

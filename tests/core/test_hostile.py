@@ -192,7 +192,7 @@ HYDRA = {
     "callbacks by reference": (f"{{callbacks: '{CREATE}'}}", "hydra.callbacks"),
     "no launcher": ("{launcher: null}", "hydra.launcher: one must be chosen"),
     "launcher by reference": ("{launcher: '${trainer}'}", "experiment/evil"),
-    "params": (f"{{sweeper: {{params: {{seed: '{CREATE}'}}}}}}", "Cannot convert 'DictConfig' to string"),
+    "params": (f"{{sweeper: {{params: {{seed: '{CREATE}'}}}}}}", "'hydra.sweeper' has no option 'params'"),
     "endless folder": ("{run: {dir: '${hydra.run.dir}'}}", "hydra.run.dir: Recursive interpolation"),
     "empty folder": ("{run: {dir: ' '}}", "expected the path of a folder"),
     "folder with a zero": ('{run: {dir: "a\\0b"}}', "expected the path of a folder"),
@@ -242,7 +242,7 @@ def test_a_real_launcher_with_something_inside(assert_refused, write, kind, name
 def test_params_of_a_sweeper(assert_refused, write, params, said):
     target = BASIC.format("sweeper", "Sweeper")
     write({"hydra/sweeper/evil.yaml": f"_target_: {target}\nmax_batch_size: null\nparams: {params}\n"})
-    assert_refused("train", "-cd", "conf", "-m", "hydra/sweeper=evil", "seed=0,1", *JOB, said=said)
+    assert_refused("train", "-cd", "conf", "-m", "hydra/sweeper=evil", "hydra/launcher=basic", "seed=0,1", *JOB, said=said)
 
 
 @pytest.mark.parametrize("override", ["++hydra.launcher.x=[{_target_:os.mkdir,path:PWNED}]", "+hydra.sweeper.x=1",
@@ -296,7 +296,7 @@ def test_a_sweep_is_refused_before_its_first_job(assert_refused, write, launcher
     if launcher == "joblib":
         pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed")
     write({"experiment/good.yaml": GLOBAL, "": f"{GLOBAL}hydra: {{callbacks: {{x: {TOUCH}}}}}\n"})
-    sweep = ["train", "-cd", "conf", "-m", f"hydra/launcher={launcher}", *extra, *JOB]
+    sweep = ["train", "-cd", "conf", "-m", "hydra/sweeper=basic", f"hydra/launcher={launcher}", *extra, *JOB]
     assert_refused(*sweep, "experiment=good,evil", said="hydra.callbacks")
     assert_refused(*sweep, "experiment=good", "optimizer.learning_rate=0.1,oops", said="optimizer.learning_rate")
 
