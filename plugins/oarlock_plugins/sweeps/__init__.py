@@ -1,0 +1,9 @@
+"""Sweeps: the options behind `sweep.…`."""
+
+from oarlock import hookimpl
+from oarlock_plugins.sweeps.options import Search
+
+
+@hookimpl
+def register_components(register):
+    register("sweep/search", Search)

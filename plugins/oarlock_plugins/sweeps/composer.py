@@ -1,0 +1,166 @@
+"""From the values of a trial to a composed experiment: one full composition for each combination of components."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+from omegaconf import DictConfig, IntegerNode, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from oarlock import Experiment, UserError, nearest
+from oarlock_plugins.sweeps.space import Parameter, Space, assignments
+
+# Above this many combinations of components they are composed when their turn comes, not before the first run.
+MOST_COMBINATIONS = 64
+# Combinations whose first trial is composed in the slow way too, to see that the quick one gives the same.
+COMPARED = 4
+
+
+class Composer:
+    """Composes the trials of one sweep.
+
+    Args:
+        loader: oarlock's config loader, as Hydra hands it to a sweeper.
+        config: the sweep's own configuration.
+        space: what varies.
+    """
+
+    def __init__(self, loader: Any, config: DictConfig, space: Space) -> None:
+        self._loader, self._config, self.space = loader, config, space
+        self.structure = [parameter for parameter in space.parameters if parameter.structural]
+        self.values = [parameter for parameter in space.parameters if not parameter.structural]
+        self.flags: list[str] = loader.flags
+        self._bases: dict[tuple[str, ...], DictConfig] = {}
+        self._compared = 0
+        self._ready: dict[tuple[str, ...], Experiment] = {}
+
+    def combinations(self) -> list[tuple[str, ...]]:
+        """Every choice of components, as the values of `structure`; not all of them where there are too many."""
+        found = []
+        for combination in product(*(parameter.choices for parameter in self.structure)):
+            found.append(combination)
+            if len(found) == MOST_COMBINATIONS:
+                break
+        return found
+
+    def check(self) -> None:
+        """Compose every combination of components, and look at every key.
+
+        Raises:
+            UserError: a combination is not valid, or a key is an option of none of them.
+        """
+        bases = [self.base(combination) for combination in self.combinations()]
+        for override in (*self.space.fixed_values, *(f"{one.key}={_example(one)}" for one in self.values)):
+            key = override.partition("=")[0]
+            if not any(_has(base, key) for base in bases):
+                group, _, name = key.rpartition(".")
+                known = {str(one) for base in bases for one in (_node(base, group) or ()) if group}
+                if known:
+                    raise UserError(f"{override}: {group} has no option '{name}' in this sweep. {nearest(name, known)}")
+                self._loader.vary(bases[0], [override])  # says what is wrong with it
+                raise UserError(f"{override}: there is no such option.")
+        for one in self.values:
+            if not one.choices and not one.integer and any(_is_integer(base, one.key) for base in bases):
+                whole = replace(one, low=int(one.low), high=int(one.high)).describe()
+                raise UserError(f"{one.key}={one.describe()}: expected integers; write {one.key}={whole}.")
+
+    def prepare(self, values: Mapping[str, str], extra: tuple[str, ...] = ()) -> None:
+        """Compose a trial's experiment ahead of its turn.
+
+        Raises:
+            UserError: a value is not accepted.
+        """
+        self._ready[tuple(self.overrides(values, extra))] = self.experiment(values, extra)
+
+    def base_values(self) -> dict[str, Any]:
+        """What is the same in all trials: the first combination with the fixed values, without those that vary."""
+        base = self.base(self.combinations()[0])
+        fixed = [one for one in self.space.fixed_values if _has(base, one.partition("=")[0])]
+        values: dict[str, Any] = self._loader.experiment(self._loader.vary(base, fixed), []).values
+        return values
+
+    def params(self, values: Mapping[str, str]) -> dict[str, Any]:
+        """The values of a trial as the sampler has them: numbers as numbers."""
+        read: dict[str, Any] = {}
+        for parameter in self.space.parameters:
+            if parameter.key in values:
+                text = values[parameter.key]
+                number = int if parameter.integer else float
+                read[parameter.key] = text if parameter.low is None else number(text)
+        return read
+
+    def base(self, combination: tuple[str, ...]) -> DictConfig:
+        """The configuration with these components and no value changed."""
+        if combination not in self._bases:
+            chosen = assignments(zip((one.key for one in self.structure), combination, strict=True))
+            self._bases[combination] = self._loader.compose_trial(self._config, [*self.space.fixed_structure, *chosen])
+        return self._bases[combination]
+
+    def applies(self, combination: tuple[str, ...], key: str) -> bool:
+        """Whether a value is an option of these components; `optimizer.beta1` is none of `sgd`."""
+        return _has(self.base(combination), key)
+
+    def combination(self, values: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(values[parameter.key] for parameter in self.structure)
+
+    def overrides(self, values: Mapping[str, str], extra: tuple[str, ...] = ()) -> list[str]:
+        """What to type for a trial: the fixed overrides that apply, then its own."""
+        combination = self.combination(values)
+        fixed = [one for one in self.space.fixed_values if self.applies(combination, one.partition("=")[0])]
+        return [*self.space.fixed_structure, *fixed, *assignments(values.items()), *extra]
+
+    def experiment(self, values: Mapping[str, str], extra: tuple[str, ...] = ()) -> Experiment:
+        """The experiment of a trial, checked.
+
+        Args:
+            values: its value for each parameter that applies.
+            extra: overrides of the sweep's own, the seed of a repetition.
+
+        Raises:
+            UserError: a value is not accepted.
+        """
+        combination = self.combination(values)
+        ready = self._ready.pop(tuple(self.overrides(values, extra)), None)
+        if ready is not None:
+            return ready
+        new = combination not in self._bases
+        base = self.base(combination)
+        overrides = self.overrides(values, extra)
+        structural = {parameter.key for parameter in self.structure}
+        changes = [one for one in overrides
+                   if one not in self.space.fixed_structure and one.partition("=")[0] not in structural]  # fmt: skip
+        quick = self._loader.experiment(self._loader.vary(base, changes), overrides)
+        if self._compared < COMPARED and (new or self._compared == 0):
+            self._compared += 1
+            slow = self._loader.experiment(self._loader.compose_trial(self._config, overrides), overrides)
+            if slow != quick:
+                raise UserError(f"{' '.join(overrides)}: composed at once it is another experiment than value by value."
+                                "\nReport this, with the files of --config-dir; hydra/sweeper=basic does without.")  # fmt: skip
+        return quick
+
+
+def _has(config: DictConfig, key: str) -> bool:
+    parent, _, name = key.rpartition(".")
+    node = _node(config, parent)
+    return node is not None and name in node.keys()  # noqa: SIM118  # a value that is missing is no less an option
+
+
+def _node(config: DictConfig, path: str) -> DictConfig | None:
+    try:
+        node = OmegaConf.select(config, path) if path else config
+    except OmegaConfBaseException:  # the path goes on below a value
+        return None
+    return node if isinstance(node, DictConfig) else None
+
+
+def _is_integer(config: DictConfig, key: str) -> bool:
+    parent, _, name = key.rpartition(".")
+    node = _node(config, parent)
+    return node is not None and name in node.keys() and isinstance(node._get_node(name), IntegerNode)  # noqa: SIM118
+
+
+def _example(parameter: Parameter) -> Any:
+    return parameter.choices[0] if parameter.choices else parameter.low

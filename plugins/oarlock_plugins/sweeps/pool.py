@@ -1,0 +1,317 @@
+"""Workers and what they are given: whoever starts their processes, here they are spoken with."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing.connection
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Protocol
+
+from oarlock import RunFailed
+
+# A worker that was told to leave and does not is ended after so many seconds.
+LEAVE_SECONDS = 5.0
+# What is kept of the figures that a worker tells.
+TOLD = ("step", "first_step", "epoch", "memory", "total_steps")
+
+
+class Process(Protocol):
+    """A worker's process, wherever it runs."""
+
+    def gone(self) -> str:
+        """Why it is not there any more; '' while it is."""
+
+    def kill(self, patience: float = 0.0) -> None:
+        """End it, and its children; it may take so many seconds to end by itself."""
+
+    def memory(self) -> int | None:
+        """Bytes that it holds; None where only the worker itself knows."""
+
+    def output(self) -> str:
+        """What it printed before it was ready."""
+
+    def close(self) -> None:
+        """Let go of what this process holds of it; it is gone."""
+
+
+@dataclass
+class Worker:
+    """One slot: a process, the line to it, and the trial that it trains.
+
+    Attributes:
+        trial: the number of its trial, or None.
+        ready: whether it can take one.
+        since: when its trial was given to it (time.monotonic).
+        told: the last figures that it told of itself.
+    """
+
+    slot: int
+    process: Process
+    connection: Connection | None
+    trial: int | None = None
+    ready: bool = False
+    since: float = 0.0
+    told: dict[str, Any] = field(default_factory=dict)
+
+
+class Pool:
+    """Workers in a number of slots. A worker that is lost is replaced; its trial gets a `lost` message.
+
+    Raises:
+        RunFailed: workers cannot be started at all.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._workers: dict[int, Worker] = {}
+        self._unready = 0
+
+    def start(self, slot: int) -> Worker:
+        """Start a worker for a slot; its connection may come later."""
+        raise NotImplementedError
+
+    def listening(self) -> list[Any]:
+        """What else to wait for: a socket at which workers knock."""
+        return []
+
+    def accept(self, source: Any) -> None:
+        """Something came from one of `listening`."""
+
+    def open(self, wanted: int) -> None:
+        """Have workers for so many trials, as far as there are slots."""
+        for slot in range(min(wanted, self._slots)):
+            if slot not in self._workers:
+                self._workers[slot] = self.start(slot)
+
+    @property
+    def running(self) -> dict[int, Worker]:
+        """The workers that train, by trial."""
+        return {worker.trial: worker for worker in self._workers.values() if worker.trial is not None}
+
+    @property
+    def idle(self) -> Worker | None:
+        """A worker that can take a trial now."""
+        return next((one for one in self._workers.values() if one.ready and one.trial is None), None)
+
+    def submit(self, trial: int, job: dict[str, Any]) -> None:
+        """Give a trial to an idle worker."""
+        worker = self.idle
+        assert worker is not None
+        worker.trial, worker.since, worker.told = trial, time.monotonic(), {}
+        self._tell(worker, {"do": "train", "trial": trial, **job})
+
+    def tell(self, trial: int, message: dict[str, Any]) -> None:
+        """Say something to the worker of a trial."""
+        self._tell(self.running[trial], message)
+
+    def kill(self, trial: int) -> None:
+        """End the worker of a trial at once; the next `wait` says that it is lost."""
+        self.running[trial].process.kill()
+
+    def memory(self, trial: int) -> int:
+        worker = self.running[trial]
+        measured = worker.process.memory()
+        return measured if measured is not None else int(worker.told.get("memory", 0))
+
+    def wait(self, seconds: float) -> list[tuple[int, dict[str, Any]]]:
+        """What the workers have said, by trial; waits until there is something, or so many seconds."""
+        by_connection = {worker.connection: worker for worker in self._workers.values() if worker.connection}
+        heard: list[tuple[int, dict[str, Any]]] = []
+        listening = self.listening()
+        for source in multiprocessing.connection.wait([*by_connection, *listening], seconds):
+            if source in listening:
+                self.accept(source)
+            else:
+                self._hear(by_connection[source], heard)  # type: ignore[index]
+        for worker in list(self._workers.values()):
+            if why := worker.process.gone():
+                while worker.connection is not None and worker.connection.poll():
+                    if not self._hear(worker, heard):
+                        break
+                self._lost(worker, why, heard)
+        return heard
+
+    def close(self) -> None:
+        """Have all workers leave; one that is training is ended at once."""
+        for worker in self._workers.values():
+            if worker.trial is not None or not worker.ready:
+                worker.process.kill()
+            elif worker.connection is not None:
+                self._tell(worker, {"do": "leave"})
+        deadline = time.monotonic() + LEAVE_SECONDS
+        for worker in self._workers.values():
+            while not worker.process.gone() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            worker.process.kill()
+            self._release(worker)
+        self._workers.clear()
+
+    @staticmethod
+    def _release(worker: Worker) -> None:
+        if worker.connection is not None:
+            worker.connection.close()
+        worker.process.close()
+
+    def _tell(self, worker: Worker, message: dict[str, Any]) -> None:
+        assert worker.connection is not None
+        try:
+            worker.connection.send_bytes(json.dumps(message).encode())
+        except OSError:
+            worker.process.kill()  # it has left the line; the next `wait` says so
+
+    def _hear(self, worker: Worker, heard: list[tuple[int, dict[str, Any]]]) -> bool:
+        assert worker.connection is not None
+        try:
+            message = json.loads(worker.connection.recv_bytes())
+        except (EOFError, OSError):
+            worker.connection.close()
+            worker.connection = None
+            worker.process.kill(LEAVE_SECONDS)  # it is dying, and how is worth knowing
+            return False
+        kind = message["is"]
+        if kind == "ready":
+            worker.ready, self._unready = True, 0
+        elif kind == "unable":
+            raise RunFailed(message["error"])
+        elif worker.trial is not None:
+            worker.told |= {key: message[key] for key in TOLD if key in message}
+            heard.append((worker.trial, message))
+            if kind in ("done", "failed", "interrupted"):
+                worker.trial = None
+        return True
+
+    def _lost(self, worker: Worker, why: str, heard: list[tuple[int, dict[str, Any]]]) -> None:
+        worker.process.kill()  # the children that it may have left
+        if worker.trial is not None:
+            heard.append((worker.trial, {"is": "lost", "error": why}))
+        elif not worker.ready:
+            self._unready += 1
+            if self._unready > 2:
+                said = worker.process.output().strip().splitlines()
+                raise RunFailed(f"three workers ended before they were ready ({why}): {said[-1] if said else ''}")
+        self._release(worker)
+        self._workers[worker.slot] = self.start(worker.slot)
+
+
+class LocalProcess:
+    """A worker's process on this machine, the leader of a session of its own, so that Ctrl-C does not reach it."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        ours, theirs = multiprocessing.connection.Pipe()
+        self.connection = ours
+        self._output = tempfile.TemporaryFile()
+        # Modules are found where this process finds them, without importing the driver's own main module.
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", f"from oarlock_plugins.sweeps.worker import main; main({theirs.fileno()})"],
+            env={**os.environ, **environment, "PYTHONPATH": path},
+            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output,
+            start_new_session=True,
+        )  # fmt: skip
+        theirs.close()
+
+    def gone(self) -> str:
+        code = self._process.poll()
+        if code is None:
+            return ""
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with code {code}"
+
+    def kill(self, patience: float = 0.0) -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def memory(self) -> int | None:
+        """Of the process and its children, the loaders."""
+        return sum(_resident(pid) for pid in _group(self._process.pid))
+
+    def output(self) -> str:
+        self._output.seek(0)
+        return self._output.read().decode(errors="replace")
+
+    def close(self) -> None:
+        self._output.close()
+
+
+class LocalPool(Pool):
+    """Workers on this machine.
+
+    Args:
+        environments: the environment variables of each slot.
+    """
+
+    def __init__(self, environments: Sequence[dict[str, str]]) -> None:
+        super().__init__(len(environments))
+        self._environments = environments
+
+    def start(self, slot: int) -> Worker:
+        process = LocalProcess(self._environments[slot])
+        return Worker(slot, process, process.connection)
+
+
+def plan_slots(
+    slots: int | None, threads: int | None, per_gpu: int, gpus: Sequence[str], cores: int, environment: dict[str, str]
+) -> list[dict[str, str]]:
+    """The environment of each slot: which GPU it sees, how many threads it computes with.
+
+    Args:
+        slots: how many; None for one a GPU (`per_gpu` of them), or one a core.
+        threads: of each; None to share the cores out.
+        per_gpu: slots on each GPU.
+        gpus: the GPUs that there are, as CUDA_VISIBLE_DEVICES names them; empty to compute on the CPU.
+        cores: the cores that there are.
+        environment: this process's; who sets OMP_NUM_THREADS there has decided.
+    """
+    count = slots or (len(gpus) * per_gpu if gpus else max(1, cores // (threads or 1)))
+    share = str(threads or max(1, cores // count))
+    planned = []
+    for slot in range(count):
+        own: dict[str, str] = {}
+        if "OMP_NUM_THREADS" not in environment or threads:
+            own |= {"OMP_NUM_THREADS": share, "MKL_NUM_THREADS": share, "OPENBLAS_NUM_THREADS": share}
+        if gpus:
+            own["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+        planned.append(own)
+    return planned
+
+
+def visible_gpus(environment: dict[str, str], driver: Path = Path("/proc/driver/nvidia/gpus")) -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; Paddle is not asked, nor imported."""
+    named = environment.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [one.strip() for one in named.split(",") if one.strip() and one.strip() != "-1"]
+    return [str(number) for number in range(len(list(driver.iterdir())) if driver.is_dir() else 0)]
+
+
+def _group(leader: int) -> list[int]:
+    """The processes of a session."""
+    found = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                stat = Path(entry.path, "stat").read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+            if int(stat.rpartition(")")[2].split()[3]) == leader:
+                found.append(int(entry.name))
+    return found
+
+
+def _resident(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0

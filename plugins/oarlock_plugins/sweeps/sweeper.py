@@ -1,0 +1,148 @@
+"""A sweep from its arguments to its exit code: what Hydra's sweeper hands over is checked, driven and reported."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from oarlock import UserError
+from oarlock_plugins.sweeps.composer import Composer
+from oarlock_plugins.sweeps.display import display_for
+from oarlock_plugins.sweeps.driver import Driver
+from oarlock_plugins.sweeps.ledger import Trial
+from oarlock_plugins.sweeps.options import Search as Options
+from oarlock_plugins.sweeps.pool import Pool
+from oarlock_plugins.sweeps.ranking import summary
+from oarlock_plugins.sweeps.search import Search, grid
+from oarlock_plugins.sweeps.space import parse_space
+
+# A sampler without `sweep.trials` makes so many, as Hydra's own does.
+TRIALS = 20
+# So many points of a grid are composed before the first is trained; the rest when their turn comes.
+MOST_CHECKED = 1_000
+
+
+class Sweep:
+    """One sweep, made from a composed configuration.
+
+    Args:
+        loader: oarlock's config loader.
+        config: the sweep's configuration.
+        arguments: the overrides that are not Hydra's own.
+
+    Raises:
+        UserError: the space, the options, or a combination of components is not valid.
+    """
+
+    def __init__(self, loader: Any, config: DictConfig, arguments: list[str]) -> None:
+        self.config = config
+        options = OmegaConf.to_object(config.sweep) if OmegaConf.is_config(config.get("sweep")) else None
+        if not isinstance(options, Options):
+            raise UserError("sweep: this sweeper needs sweep=search.")
+        self.options = options
+        given = {argument.partition("=")[0] for argument in arguments}
+        params = [f"{key}={_joined(value)}" for key, value in options.params.items() if key not in given]
+        space = parse_space([*params, *arguments], loader.is_group, loader)
+        self.sampler = options.sampler or ("grid" if space.finite else "tpe")
+        if self.sampler == "grid" and not space.finite:
+            endless = next(one for one in space.parameters if not one.choices)
+            raise UserError(f"{endless.key}={endless.describe()}: a grid needs a finite list: {endless.key}=1,2,3 or "
+                            "choice(…) or range(…).")  # fmt: skip
+        self.trials = options.trials if options.trials or self.sampler == "grid" else TRIALS
+        self.composer = Composer(loader, config, space)
+        self.composer.check()
+
+    def check(self) -> None:
+        """Compose what can be known before the first run: a grid's points, the ends of a space.
+
+        Raises:
+            UserError: one of them is not valid.
+        """
+        for values in islice(self._known_points(), MOST_CHECKED):
+            self.composer.prepare(values)
+
+    def points(self, limit: int) -> list[list[str]]:
+        """The overrides of the runs of a grid, or of a sample of a space; at most `limit`."""
+        if self.sampler == "grid":
+            return [self.composer.overrides(values) for values in islice(self._known_points(), limit)]
+        pruning = {"warmup": 1, "reduction_factor": 2}
+        search = Search(self.composer, "random", "none", min(limit, self.trials or TRIALS),
+                        self.options.sampler_seed, 1, pruning)  # fmt: skip
+        found = [values for values in self._known_points()]
+        while len(found) < limit and (point := search.ask()) is not None:
+            found.append(point.values)
+        return [self.composer.overrides(values) for values in found]
+
+    def _known_points(self) -> Iterator[dict[str, str]]:
+        if self.sampler == "grid":
+            yield from islice(grid(self.composer), self.trials)
+            return
+        for combination in self.composer.combinations():
+            structure = {one.key: value for one, value in zip(self.composer.structure, combination, strict=True)}
+            values = [one for one in self.composer.values if self.composer.applies(combination, one.key)]
+            for end in ("low", "high"):
+                ends = {one.key: _end(one, end) for one in values}
+                yield {one.key: {**structure, **ends}[one.key] for one in self.composer.space.parameters
+                       if one.key in structure or one.key in ends}  # fmt: skip
+
+    def run(self, folder: Path, launcher: Any) -> int:
+        """Run it; returns the exit code."""
+        pool: Pool | None = None
+        display = display_for(sys.stdout)
+        driver = Driver(folder, self.options, self.composer, self.sampler, self.trials, display)
+        try:
+            if hasattr(launcher, "open_pool"):
+                pool = launcher.open_pool(self.composer.base_values()["device"], driver.total)
+                driver.run(pool)
+            else:
+                if self.options.pruner != "none":
+                    raise UserError(f"sweep.pruner={self.options.pruner}: this launcher returns when a run has ended; "
+                                    "choose hydra/launcher=local or ray.")  # fmt: skip
+                self._run_batches(driver, launcher)
+        finally:
+            display.close()
+            if pool is not None:
+                pool.close()
+            driver.ledger.close()
+        print(summary(driver), flush=True)
+        if driver.interrupted:
+            print(f"stopped by a signal; 'oarlock resume {shown(folder)}' continues it", file=sys.stderr, flush=True)
+        return driver.code
+
+    def _run_batches(self, driver: Driver, launcher: Any) -> None:
+        """With a launcher of Hydra's: it numbers the jobs of a batch itself, so a batch has numbers in a row."""
+
+        def launch(batch: list[Trial]) -> None:
+            start = 0
+            for end in range(1, len(batch) + 1):
+                if end == len(batch) or batch[end].number != batch[end - 1].number + 1:
+                    launcher.launch([trial.overrides for trial in batch[start:end]], initial_job_idx=batch[start].number)
+                    start = end
+
+        # A sampler learns between two batches; a grid has nothing to learn.
+        driver.run_batches(launch, sys.maxsize if self.sampler == "grid" else BATCH)
+
+
+BATCH = 4
+
+
+def shown(path: Path) -> str:
+    """The path as a user would type it from here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _joined(value: Any) -> str:
+    return ",".join(str(one) for one in value) if isinstance(value, list) else str(value)
+
+
+def _end(parameter: Any, end: str) -> str:
+    if parameter.choices:
+        return str(parameter.choices[0 if end == "low" else -1])
+    return repr(getattr(parameter, end))
+
+

@@ -1,0 +1,186 @@
+"""The process in which trials run, one after another: Paddle is imported once, and the driver is listened to.
+
+Messages are JSON objects, each sent as one block of bytes. From the driver: `train` a trial, `stop` what is training,
+`verdict` on an evaluation, `leave`. From the worker: `ready` or `unable`, then for each trial `started`, `report`
+after each evaluation, `progress` twice a second, and `done`, `failed` or `interrupted`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from oarlock import Experiment, Interrupted, OarlockError, Runner, hookimpl
+
+PROGRESS_SECONDS = 0.5
+# How long a run may take to come to a point where it can be saved, when the driver is gone.
+GRACE_SECONDS = 20.0
+
+
+class Line:
+    """The connection with the driver. A thread listens, so that a stop is heard in the middle of a run.
+
+    Attributes:
+        stopping: whether what is training shall be saved and left.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.stopping = False
+        self.run: Any = None
+        self._training = False
+        self._connection = connection
+        self._inbox: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._sending = threading.Lock()
+        signal.signal(signal.SIGTERM, lambda *_: None)  # outside of a run there is nothing to save
+        threading.Thread(target=self._listen, daemon=True).start()
+        threading.Thread(target=self._tell_progress, daemon=True).start()
+
+    def send(self, message: str, **values: Any) -> None:
+        """Tell the driver; when it is gone, the run in progress is stopped by the listening thread."""
+        with self._sending, contextlib.suppress(OSError):
+            self._connection.send_bytes(json.dumps({"is": message, **values}).encode())
+
+    def next(self) -> dict[str, Any]:
+        """Wait for the driver."""
+        return self._inbox.get()
+
+    @contextlib.contextmanager
+    def training(self) -> Iterator[None]:
+        self._training, self.stopping = True, False
+        try:
+            yield
+        finally:
+            self._training, self.run = False, None
+
+    def interrupt(self) -> None:
+        """Have the run saved and left after its present step."""
+        self.stopping = True
+        if self._training:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                message = json.loads(self._connection.recv_bytes())
+            except (EOFError, OSError):
+                self._inbox.put({"do": "leave"})
+                self.interrupt()
+                time.sleep(GRACE_SECONDS)
+                os._exit(1)
+            if message["do"] == "stop":
+                self.interrupt()
+            else:
+                self._inbox.put(message)
+
+    def _tell_progress(self) -> None:
+        while True:
+            time.sleep(PROGRESS_SECONDS)
+            run = self.run
+            if run is not None:
+                self.send("progress", step=run.step, epoch=run.epoch, memory=memory())
+
+
+class Reporter:
+    """What a run tells the driver, through hooks that any plugin has."""
+
+    def __init__(self, line: Line, prunes: bool) -> None:
+        self._line, self._prunes = line, prunes
+
+    @hookimpl
+    def on_run_start(self, run):
+        self._line.send("started", monitor=run.monitor, directions=run.directions, total_steps=run.total_steps,
+                        step=run.step, first_step=run.step)  # fmt: skip
+        self._line.run = run
+        if self._line.stopping:
+            self._line.interrupt()  # the first time was too early for the run to hear it
+
+    @hookimpl
+    def on_evaluation_end(self, run, metrics):
+        self._line.send("report", evaluation=len(run.history), epoch=run.history[-1]["epoch"], step=run.step,
+                        metrics=run.history[-1])  # fmt: skip
+        if self._prunes:
+            answer = self._line.next()
+            if answer["do"] == "verdict" and answer["prune"]:
+                run.stop(answer["reason"], status="pruned")
+            elif answer["do"] == "leave":
+                self._prunes = False
+
+
+def main(descriptor: int) -> None:
+    """Work for the driver at the other end of a socket."""
+    work(Connection(descriptor))
+
+
+def work(connection: Connection) -> None:
+    """Train what comes through a connection until it is closed."""
+    line = Line(connection)
+    try:
+        runner = Runner()
+    except OarlockError as error:
+        line.send("unable", error=str(error))
+        return
+    line.send("ready", pid=os.getpid(), host=socket.gethostname())
+    while (job := line.next())["do"] == "train":
+        with written_to(Path(job["log"])), line.training():
+            message, error = _train(runner, job, line)
+        line.send(message, trial=job["trial"], error=error)
+
+
+def _train(runner: Runner, job: dict[str, Any], line: Line) -> tuple[str, str]:
+    """One trial, begun or taken up where it stands; how it ended, and why it failed."""
+    folder, hooks = Path(job["folder"]), [Reporter(line, job["prunes"])]
+    try:
+        if (folder / "run.json").is_file():
+            runner.resume(folder, hooks)
+        else:
+            runner.train(Experiment(**job["experiment"]), folder, hooks)
+    except Interrupted:
+        return "interrupted", ""
+    except OarlockError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return "failed", str(error)
+    except KeyboardInterrupt:
+        return "interrupted", ""
+    except BaseException as error:  # SystemExit too: the other trials need this process
+        traceback.print_exc()
+        return "failed", f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    return "done", ""
+
+
+@contextlib.contextmanager
+def written_to(log: Path) -> Iterator[None]:
+    """Send what this process prints, and what a library in it prints, to a trial's own log."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = os.dup(1), os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, kept in zip((1, 2), before, strict=True):
+            os.dup2(kept, descriptor)
+            os.close(kept)
+
+
+def memory() -> int:
+    """Bytes of memory that this process holds now."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
