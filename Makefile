@@ -29,6 +29,8 @@ bench: $(VENV)/.with-dev
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/many_plugins.py
+	$(BIN)/python benchmarks/sweeps.py
+	$(BIN)/python benchmarks/pruning.py
 
 soak: $(VENV)/.with-dev
 	$(BIN)/python -m pytest -n auto -m soak $(ARGS)

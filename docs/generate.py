@@ -156,7 +156,7 @@ def trainer() -> str:
 
 def hooks() -> str:
     """Every hook of the core."""
-    groups = [f"`{name}`" for name in load_host().registry.groups]
+    groups = [f"`{group.name}`" for group in load_host().registry.groups.values() if group.of_run]
     lines = ["# Hooks", "", NOTE, ""]
     lines += [
         "A plugin's module implements the first three; a component implements any of the others. Mark each with "

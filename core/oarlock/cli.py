@@ -30,7 +30,8 @@ overrides:
   +callback=ema  ~callback.ema    add one, leave one out
   experiment=seed_mnist           take a whole set of overrides from a file
   -m optimizer=adam,sgd seed=0,1  sweep over all combinations; range(0,10,2) too
-  hydra/launcher=joblib           a sweep side by side (hydra-joblib-launcher)
+  -m optimizer.learning_rate='tag(log,interval(1e-4,1e-1))' sweep.trials=50
+                                  search; oarlock show sweep/search has its options
   hydra.run.dir=DIR               where to record it; a sweep: hydra.sweep.dir=DIR
 
 exit codes: 0 done, 1 the run failed, 2 the input is wrong,

@@ -17,7 +17,7 @@ from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.core.utils import JobRuntime, setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
@@ -175,12 +175,19 @@ class Loader(ConfigLoaderImpl):
         with user_errors(self.host):
             typed, parsed = overrides, vet_overrides(overrides, self.host.registry)
             if run_mode is RunMode.MULTIRUN:
-                # The sweep itself is composed as its first job. An option of a swept component may be one that the
-                # first does not have; whoever expands the sweep composes each of them.
+                for override in parsed:
+                    if override.is_sweep_override() and not self._is_of_run(override):
+                        raise UserError(f"{override.input_line}: the options of a sweep cannot be swept over.")
+                # The sweep itself is composed as its first job. Where components are swept over, an option may be one
+                # that the first does not have; whoever expands the sweep composes each of them.
                 self.validate_sweep_overrides_legal(parsed, run_mode, from_shell)
-                swept = {override.key_or_group for override in parsed if override.is_sweep_override()}
-                overrides = [first for override in parsed for first in _first_values(override)
-                             if override.key_or_group.partition(".")[0] not in swept - {override.key_or_group}]  # fmt: skip
+                groups = [self.is_group(override.key_or_group) for override in parsed]
+                if any(group and override.is_sweep_override() for group, override in zip(groups, parsed, strict=True)):
+                    kept = [override for group, override in zip(groups, parsed, strict=True)
+                            if group or override.is_hydra_override() or not self._is_of_run(override)]  # fmt: skip
+                else:
+                    kept = parsed
+                overrides = [first for override in kept for first in _first_values(override)]
             config = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
             vet_hydra(config.hydra, overrides)
             vet_interpolations(config)
@@ -190,9 +197,12 @@ class Loader(ConfigLoaderImpl):
                 check(config, self.host)
             if run_mode is RunMode.MULTIRUN:
                 task = [text for text, override in zip(typed, parsed, strict=True)
-                        if not override.is_hydra_override() and group_of(text, self.host.registry).of_run]  # fmt: skip
+                        if not override.is_hydra_override() and self._is_of_run(override)]  # fmt: skip
                 config.hydra.overrides.task = task
         return config
+
+    def _is_of_run(self, override: Override) -> bool:
+        return group_of(override.key_or_group, self.host.registry).of_run
 
     def compose_trial(self, sweep: DictConfig, overrides: Sequence[str]) -> DictConfig:
         """One run of a sweep, checked, without Hydra's own part.
@@ -250,7 +260,7 @@ def _first_values(override: Override) -> list[str]:
     """The override with the first value of its sweep; none where it has no first value."""
     if not override.is_sweep_override():
         return [str(override.input_line)]
-    if not override.is_discrete_sweep():
+    if not override.is_discrete_sweep() or isinstance(override.value(), Glob):
         return []
     return [f"{override.get_key_element()}={value}" for value in islice(override.sweep_string_iterator(), 1)]
 

@@ -52,7 +52,7 @@ class Prepared:
         self.host, self.overrides, self.config_dir = host, list(overrides), config_dir
         self.loader = config.Loader(host, config_dir)
         self.config = self.loader.load_configuration(config.CONFIG_NAME, self.overrides, RunMode.MULTIRUN)
-        self.arguments: list[str] = list(self.config.hydra.overrides.task)
+        self.arguments: list[str] = OmegaConf.to_container(self.config.hydra.overrides.task, resolve=False)  # type: ignore[assignment]
         self.is_basic = self.config.hydra.sweeper._target_ == BASIC_SWEEPER
         OmegaConf.set_readonly(self.config.hydra, False)
         context = HydraContext(config_loader=self.loader, callbacks=Callbacks(self.config))

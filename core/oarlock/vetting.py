@@ -11,7 +11,7 @@ from typing import Any
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Sweep
+from hydra.core.override_parser.types import Glob, Override, Sweep
 from hydra.errors import HydraException
 from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
@@ -135,7 +135,7 @@ def _are_names(value: Any) -> bool:
     """Whether a value can choose options: a name, names, or values for the option that is chosen already."""
     if isinstance(value, list):
         return all(isinstance(item, str) for item in value)
-    return isinstance(value, (str, dict, Sweep))
+    return isinstance(value, (str, dict, Sweep, Glob))
 
 
 def vet_hydra(hydra: DictConfig, overrides: Sequence[str]) -> None:

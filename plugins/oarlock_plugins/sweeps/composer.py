@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -47,25 +47,35 @@ class Composer:
         return found
 
     def check(self) -> None:
-        """Compose every combination of components, and look at every key.
+        """Compose every combination of components, and look at every key; intervals of integers become so.
 
         Raises:
             UserError: a combination is not valid, or a key is an option of none of them.
         """
         bases = [self.base(combination) for combination in self.combinations()]
+        others = self._others()
         for override in (*self.space.fixed_values, *(f"{one.key}={_example(one)}" for one in self.values)):
             key = override.partition("=")[0]
-            if not any(_has(base, key) for base in bases):
+            while not any(_has(base, key) for base in bases):
+                if (combination := next(others, None)) is not None:
+                    bases.append(self.base(combination))
+                    continue
                 group, _, name = key.rpartition(".")
                 known = {str(one) for base in bases for one in (_node(base, group) or ()) if group}
                 if known:
                     raise UserError(f"{override}: {group} has no option '{name}' in this sweep. {nearest(name, known)}")
                 self._loader.vary(bases[0], [override])  # says what is wrong with it
                 raise UserError(f"{override}: there is no such option.")
-        for one in self.values:
-            if not one.choices and not one.integer and any(_is_integer(base, one.key) for base in bases):
-                whole = replace(one, low=int(one.low), high=int(one.high)).describe()
-                raise UserError(f"{one.key}={one.describe()}: expected integers; write {one.key}={whole}.")
+        self.space.parameters = [_whole(one, bases) for one in self.space.parameters]
+        self.values = [one for one in self.space.parameters if not one.structural]
+
+    def _others(self) -> Iterator[tuple[str, ...]]:
+        """For each choice that is in none of `combinations`, because they are too many, one that has it."""
+        known = self.combinations()
+        for place, parameter in enumerate(self.structure):
+            for choice in parameter.choices:
+                if not any(combination[place] == choice for combination in known):
+                    yield (*known[0][:place], choice, *known[0][place + 1 :])
 
     def prepare(self, values: Mapping[str, str], extra: tuple[str, ...] = ()) -> None:
         """Compose a trial's experiment ahead of its turn.
@@ -160,6 +170,16 @@ def _is_integer(config: DictConfig, key: str) -> bool:
     parent, _, name = key.rpartition(".")
     node = _node(config, parent)
     return node is not None and name in node.keys() and isinstance(node._get_node(name), IntegerNode)  # noqa: SIM118
+
+
+def _whole(parameter: Parameter, bases: list[DictConfig]) -> Parameter:
+    """The parameter; where the option is an integer, an interval with the whole numbers in it."""
+    low, high = parameter.low, parameter.high
+    if parameter.choices or not any(_is_integer(base, parameter.key) for base in bases) or low is None or high is None:
+        return parameter
+    if low != int(low) or high != int(high):
+        raise UserError(f"{parameter.key}={parameter.describe()}: expected integers as its ends.")
+    return replace(parameter, low=int(low), high=int(high), step=1)
 
 
 def _example(parameter: Parameter) -> Any:

@@ -69,10 +69,19 @@ class Driver:
         self._held: dict[int, list[Trial]] = {}
         self._since: dict[int, float] = {}
         self._base_seed = self._seed()
+        try:
+            self._take_up(sampler, trials)
+        except BaseException:
+            self.ledger.close()
+            raise
+
+    def _take_up(self, sampler: str, trials: int | None) -> None:
+        """Begin, or go on from where the ledger stands."""
+        options = self.options
         self._begin(sampler)
         pruning = {"warmup": options.warmup, "reduction_factor": options.reduction_factor}
         points = {trial.point for trial in self.ledger.trials.values()}
-        self.search = Search(composer, sampler, options.pruner, trials, options.sampler_seed,
+        self.search = Search(self.composer, sampler, options.pruner, trials, options.sampler_seed,
                              max(1, len(options.objectives)), pruning, len(points))  # fmt: skip
         self._recover()
 
@@ -85,7 +94,7 @@ class Driver:
                 self.running = pool.running
                 if not self.interrupted:
                     self._fill(pool)
-                if not pool.running and (self.interrupted or not self._more()):
+                if not pool.running and (self.interrupted or not self.has_more()):
                     break
                 for trial, message in pool.wait(TICK_SECONDS):
                     self._hear(pool, self.ledger.trials[trial], message)
@@ -157,7 +166,7 @@ class Driver:
         self._enqueue(point.number)
         return self._queue.popleft()
 
-    def _more(self) -> bool:
+    def has_more(self) -> bool:
         """Whether there is another trial; if so, it is the next one."""
         trial = self._next()
         if trial is not None:
@@ -308,7 +317,6 @@ class Driver:
             return
         changes = differences({key: before.get(key) for key in now}, now)
         if changes:
-            self.ledger.close()
             raise UserError(f"{self.folder}: it is another sweep than it was.\n" + "\n".join(changes[:3]))
 
     def _recover(self) -> None:
@@ -399,9 +407,6 @@ class Driver:
         """The seed that repetitions count from."""
         if self.options.seeds == 1:
             return 0
-        for one in self.composer.space.parameters:
-            if one.key == SEED:
-                raise UserError(f"sweep.seeds={self.options.seeds} beside a sweep over seed: choose one of them.")
         return int(self.composer.base_values()[SEED])
 
     def _note(self) -> None:

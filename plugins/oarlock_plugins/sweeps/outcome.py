@@ -6,7 +6,7 @@ import json
 import math
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Outcome:
         monitor: the metric that decides which weights are best.
         directions: of each metric, 'min' or 'max'.
         command: what to type for the same run.
+        record: all that run.json has.
     """
 
     status: str
@@ -39,6 +40,7 @@ class Outcome:
     monitor: str
     directions: dict[str, str]
     command: list[str]
+    record: dict[str, Any] = field(default_factory=dict)
 
 
 def read_outcome(folder: Path) -> Outcome | None:
@@ -57,7 +59,7 @@ def read_outcome(folder: Path) -> Outcome | None:
     finite = {name: value for name, value in metrics.items() if value is not None}
     epochs = int(history[-1]["epoch"]) if history else 0
     return Outcome(record["status"], record["reason"], finite, best, epochs, record["monitor"],
-                   record["directions"], record["command"])  # fmt: skip
+                   record["directions"], record["command"], record)  # fmt: skip
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:

@@ -22,6 +22,8 @@ from oarlock import RunFailed
 
 # A worker that was told to leave and does not is ended after so many seconds.
 LEAVE_SECONDS = 5.0
+# So many workers may end, one after another, before one of them was ready.
+MOST_UNREADY = 2
 # What is kept of the figures that a worker tells.
 TOLD = ("step", "first_step", "epoch", "memory", "total_steps")
 
@@ -68,12 +70,16 @@ class Worker:
 class Pool:
     """Workers in a number of slots. A worker that is lost is replaced; its trial gets a `lost` message.
 
+    Args:
+        slots: how many workers there are at most.
+        most_unready: how many of them may end, one after another, before one was ready.
+
     Raises:
         RunFailed: workers cannot be started at all.
     """
 
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
+    def __init__(self, slots: int, most_unready: int = MOST_UNREADY) -> None:
+        self._slots, self._most_unready = slots, most_unready
         self._workers: dict[int, Worker] = {}
         self._unready = 0
 
@@ -102,7 +108,8 @@ class Pool:
     @property
     def idle(self) -> Worker | None:
         """A worker that can take a trial now."""
-        return next((one for one in self._workers.values() if one.ready and one.trial is None), None)
+        ready = (one for one in self._workers.values() if one.ready and one.connection is not None)
+        return next((one for one in ready if one.trial is None), None)
 
     def submit(self, trial: int, job: dict[str, Any]) -> None:
         """Give a trial to an idle worker."""
@@ -164,7 +171,8 @@ class Pool:
         worker.process.close()
 
     def _tell(self, worker: Worker, message: dict[str, Any]) -> None:
-        assert worker.connection is not None
+        if worker.connection is None:
+            return  # it is lost already, and the next `wait` may say so
         try:
             worker.connection.send_bytes(json.dumps(message).encode())
         except OSError:
@@ -197,9 +205,10 @@ class Pool:
             heard.append((worker.trial, {"is": "lost", "error": why}))
         elif not worker.ready:
             self._unready += 1
-            if self._unready > 2:
+            if self._unready > self._most_unready:
                 said = worker.process.output().strip().splitlines()
-                raise RunFailed(f"three workers ended before they were ready ({why}): {said[-1] if said else ''}")
+                raise RunFailed(f"{self._unready} workers ended before they were ready ({why}): "
+                                f"{said[-1] if said else ''}")  # fmt: skip
         self._release(worker)
         self._workers[worker.slot] = self.start(worker.slot)
 
@@ -210,7 +219,7 @@ class LocalProcess:
     def __init__(self, environment: dict[str, str]) -> None:
         ours, theirs = multiprocessing.connection.Pipe()
         self.connection = ours
-        self._output = tempfile.TemporaryFile()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115
         # Modules are found where this process finds them, without importing the driver's own main module.
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         self._process = subprocess.Popen(
@@ -236,7 +245,7 @@ class LocalProcess:
 
     def memory(self) -> int | None:
         """Of the process and its children, the loaders."""
-        return sum(_resident(pid) for pid in _group(self._process.pid))
+        return sum(_resident(pid) for pid in processes_of(self._process.pid))
 
     def output(self) -> str:
         self._output.seek(0)
@@ -292,11 +301,12 @@ def visible_gpus(environment: dict[str, str], driver: Path = Path("/proc/driver/
     """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; Paddle is not asked, nor imported."""
     named = environment.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
-        return [one.strip() for one in named.split(",") if one.strip() and one.strip() != "-1"]
+        listed = [one.strip() for one in named.split(",") if one.strip()]
+        return listed[: listed.index("-1")] if "-1" in listed else listed  # as CUDA reads it
     return [str(number) for number in range(len(list(driver.iterdir())) if driver.is_dir() else 0)]
 
 
-def _group(leader: int) -> list[int]:
+def processes_of(leader: int) -> list[int]:
     """The processes of a session."""
     found = []
     for entry in os.scandir("/proc"):

@@ -16,7 +16,7 @@ from oarlock_plugins.sweeps.space import Parameter
 
 SAMPLERS = ("grid", "random", "tpe", "cmaes", "nsgaii", "qmc", "gp")
 # What Optuna imports for a sampler and does not install.
-PACKAGES = {"cmaes": "cmaes", "qmc": "scipy", "gp": "torch"}
+PACKAGES = {"cmaes": ("cmaes",), "qmc": ("scipy",), "gp": ("torch", "scipy")}
 PRUNERS = ("none", "asha", "hyperband", "median")
 # How often a sampler may propose what was tried before until a finite space counts as used up.
 PATIENCE = 100
@@ -228,9 +228,8 @@ def aggregate(values: list[list[float]]) -> list[float] | None:
 
 
 def missing_package(sampler: str) -> str:
-    """The package that a sampler needs and that is not installed; ''."""
-    package = PACKAGES.get(sampler, "")
-    return package if package and find_spec(package) is None else ""
+    """The first package that a sampler needs and that is not installed; ''."""
+    return next((package for package in PACKAGES.get(sampler, ()) if find_spec(package) is None), "")
 
 
 def _study(sampler: str, pruner: str, seed: int, objectives: int, pruning: dict[str, int]) -> Any:
@@ -249,8 +248,12 @@ def _study(sampler: str, pruner: str, seed: int, objectives: int, pruning: dict[
         "qmc": samplers.QMCSampler,
         "gp": samplers.GPSampler,
     }[sampler]
-    # Several trials run at once: without it they would all be drawn from the same spot.
-    options: dict[str, Any] = {"constant_liar": True} if sampler == "tpe" else {}
+    options: dict[str, Any] = {
+        # Several trials run at once: without it they would all be drawn from the same spot.
+        "tpe": {"constant_liar": True},
+        # Without it the sequence is the same for every seed, and a sweep that goes on would begin it again.
+        "qmc": {"scramble": True},
+    }.get(sampler, {})
     warmup, factor = pruning["warmup"], pruning["reduction_factor"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

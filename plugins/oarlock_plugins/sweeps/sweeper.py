@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from oarlock import UserError
 from oarlock_plugins.sweeps.composer import Composer
 from oarlock_plugins.sweeps.display import display_for
-from oarlock_plugins.sweeps.driver import Driver
+from oarlock_plugins.sweeps.driver import SEED, Driver
 from oarlock_plugins.sweeps.ledger import Trial
 from oarlock_plugins.sweeps.options import Search as Options
 from oarlock_plugins.sweeps.pool import Pool
@@ -54,6 +54,8 @@ class Sweep:
             raise UserError(f"{endless.key}={endless.describe()}: a grid needs a finite list: {endless.key}=1,2,3 or "
                             "choice(…) or range(…).")  # fmt: skip
         self.trials = options.trials if options.trials or self.sampler == "grid" else TRIALS
+        if options.seeds > 1 and any(one.key == SEED for one in space.parameters):
+            raise UserError(f"sweep.seeds={options.seeds} beside a sweep over seed: choose one of them.")
         self.composer = Composer(loader, config, space)
         self.composer.check()
 
@@ -73,7 +75,7 @@ class Sweep:
         pruning = {"warmup": 1, "reduction_factor": 2}
         search = Search(self.composer, "random", "none", min(limit, self.trials or TRIALS),
                         self.options.sampler_seed, 1, pruning)  # fmt: skip
-        found = [values for values in self._known_points()]
+        found = list(self._known_points())
         while len(found) < limit and (point := search.ask()) is not None:
             found.append(point.values)
         return [self.composer.overrides(values) for values in found]
@@ -96,7 +98,9 @@ class Sweep:
         display = display_for(sys.stdout)
         driver = Driver(folder, self.options, self.composer, self.sampler, self.trials, display)
         try:
-            if hasattr(launcher, "open_pool"):
+            if not driver.has_more():
+                pass  # everything had ended; no worker is started for it
+            elif hasattr(launcher, "open_pool"):
                 pool = launcher.open_pool(self.composer.base_values()["device"], driver.total)
                 driver.run(pool)
             else:

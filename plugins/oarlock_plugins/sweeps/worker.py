@@ -27,7 +27,7 @@ from oarlock import Experiment, Interrupted, OarlockError, Runner, hookimpl
 
 PROGRESS_SECONDS = 0.5
 # How long a run may take to come to a point where it can be saved, when the driver is gone.
-GRACE_SECONDS = 20.0
+GRACE_SECONDS = 10.0
 
 
 class Line:

@@ -1,0 +1,77 @@
+"""Trials that fail in every way: the others finish, and each failure is listed with its cause."""
+
+from __future__ import annotations
+
+import re
+
+CAUSES = {
+    "raise": "RuntimeError: trouble was asked for",
+    "exit": "SystemExit: 3",
+    "abort": "killed by SIGABRT",
+    "kill": "killed by SIGKILL",
+    "hang": "time limit: ",
+    "memory": "memory limit: ",
+}
+JOB = ["model.widths=[8]", "trainer.epochs=2", "callback=[trouble]"]
+LIMITS = ["sweep.trial_timeout=8", "sweep.memory_limit=1500M"]
+
+
+def test_ten_of_thirty_trials_fail(sweeps):
+    """Twelve good seeds and the six failures, then eight good and four failures again with another seed."""
+    failing = [*CAUSES, "raise", "exit", "abort", "kill"]
+    # What Trouble does not know it does not do: these twenty are good.
+    good = [f"good{number}" for number in range(20)]
+    hows = [how for number in range(10) for how in (good[2 * number], failing[number], good[2 * number + 1])]
+    points = [f"{how}/{hows[:number].count(how)}" for number, how in enumerate(hows)]
+    values = ",".join(points)
+    done = sweeps.run("train", "-p", "trouble", "-m", *JOB, f"callback.trouble.how={values}", *LIMITS,
+                      "hydra.sweep.dir=s")  # fmt: skip
+    assert done.returncode == 1
+    trials = {trial.values["callback.trouble.how"]: trial for trial in sweeps.trials().values()}
+    assert len(trials) == 30
+    for point, trial in trials.items():
+        how = point.partition("/")[0]
+        if how in good:
+            assert trial.status == "completed", trial.error
+            continue
+        assert trial.status == sweeps.record(trial.number)["status"] == "failed"
+        assert trial.error.startswith(CAUSES[how])
+        (line,) = re.findall(rf"^failed: s/{trial.number}: (.*)$", done.stdout, re.MULTILINE)
+        assert line.startswith(CAUSES[how])
+        assert line.endswith(f"log: s/logs/{trial.number}.txt")
+    assert done.stdout.endswith("sweep: s, 20 finished, 10 failed\n")
+    assert not sweeps.processes()
+
+
+def test_a_failed_trial_is_taken_up_again_where_that_was_asked_for(sweeps):
+    once = sweeps.folder / "once"
+    done = sweeps.run("train", "-p", "trouble", "-m", *JOB, "callback.trouble.how=kill", f"callback.trouble.once={once}",
+                      "trainer.checkpoint.every_epochs=1", "seed=0,1", "sweep.retries=1", "hydra.sweep.dir=s")  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    trials = sweeps.trials()
+    assert {trial.status for trial in trials.values()} == {"completed"}
+    assert sorted(trial.attempts for trial in trials.values()) == [1, 2]
+    # From its checkpoint, not from the start.
+    (log,) = [log for log in (sweeps.folder / "s" / "logs").glob("*.txt") if "resuming" in log.read_text()]
+    assert "from step 33" in log.read_text()
+
+
+def test_failed_trials_can_be_tried_again_later(sweeps):
+    once = sweeps.folder / "once"
+    sweep = ["-p", "trouble", "-m", *JOB, "callback.trouble.how=kill", f"callback.trouble.once={once}", "seed=0,1"]
+    assert sweeps.run("train", *sweep, "hydra.launcher.slots=1", "hydra.sweep.dir=s").returncode == 1
+    assert sweeps.run("resume", "-p", "trouble", "s").returncode == 1
+    done = sweeps.run("resume", "-p", "trouble", "s", "sweep.retries=1")
+    assert done.returncode == 0, done.stdout
+    assert [(trial.status, trial.attempts) for trial in sweeps.trials().values()] == [
+        ("completed", 2),
+        ("completed", 1),
+    ]
+
+
+def test_workers_that_cannot_start_end_the_sweep(sweeps):
+    (sweeps.folder / "site" / "safetensors.py").write_text("raise ImportError('no such luck')\n")
+    done = sweeps.run("train", "-m", "model.widths=[8]", "seed=0,1", "hydra.sweep.dir=s")
+    assert done.returncode == 1
+    assert "no such luck" in done.stderr
+    assert not sweeps.processes()

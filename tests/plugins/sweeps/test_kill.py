@@ -1,0 +1,279 @@
+"""A sweep whose driver is killed, or whose ledger is torn, goes on: nothing finished is lost or made twice."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import time
+
+import pytest
+from safetensors.numpy import load_file
+
+from oarlock.cli import main
+from oarlock.plugins import load_host
+from oarlock.sweep import Prepared
+from oarlock_plugins.sweeps.display import Lines
+from oarlock_plugins.sweeps.driver import Driver
+from oarlock_plugins.sweeps.ledger import FINISHED
+
+JOB = ["callback=[]", "trainer.epochs=3"]
+SPACE = ["optimizer.learning_rate=tag(log,interval(1e-4,1e-1))", "model.widths=[8],[16],[32]"]
+TRIALS = 30
+
+
+def finished(folder):
+    """The runs that have ended well, by folder, with what identifies the file that says so."""
+    found = {}
+    for path in folder.glob("*/run.json"):
+        record = json.loads(path.read_text())
+        if record["status"] in FINISHED:
+            found[path.parent.name] = (record["times"], record["best"])
+    return found
+
+
+def best_of_study(folder):
+    """The best value that the rebuilt study knows, as something to be minimised."""
+    record = json.loads((folder / "sweep.json").read_text())
+    prepared = Prepared(load_host(), [*record["overrides"], f"hydra.sweep.dir={folder}"], None)
+    sweep = prepared.sweeper.prepare(prepared.arguments)
+    driver = Driver(folder, sweep.options, sweep.composer, sweep.sampler, sweep.trials, Lines())
+    driver.ledger.close()
+    return driver.search.best()
+
+
+def assert_whole(sweeps, done, before, count=TRIALS):
+    assert done.returncode == 0, done.stderr
+    trials = sweeps.trials()
+    assert sorted(trials) == list(range(count))
+    assert {trial.status for trial in trials.values()} <= set(FINISHED)
+    ends = [event["number"] for event in sweeps.events() if event["event"] == "end"]
+    assert sorted(ends) == list(range(count))
+    after = finished(sweeps.folder / "s")
+    assert sorted(after, key=int) == [str(number) for number in range(count)]
+    # What had finished before the kill is what it was: not trained again, not written again.
+    assert {name: after[name] for name in before} == before
+    assert len({(trial.point, *trial.extra) for trial in trials.values()}) == count
+    for number, trial in trials.items():
+        assert trial.objective == [after[str(number)][1]["value"]]
+
+
+def kill_and_resume(sweeps, seconds, rng):
+    driver = sweeps.start("train", "-m", *JOB, *SPACE, f"sweep.trials={TRIALS}", "hydra.sweep.dir=s")
+    sweeps.wait_for(lambda: (sweeps.folder / "s" / "sweep.json").exists())
+    time.sleep(seconds)
+    driver.kill()
+    driver.communicate()
+    sweeps.wait_for(lambda: not sweeps.processes(), 15)  # workers without a driver end by themselves
+    before = finished(sweeps.folder / "s")
+    done = sweeps.run("resume", "s")
+    assert_whole(sweeps, done, before)
+    best = max(value["value"] for _, value in finished(sweeps.folder / "s").values())
+    assert best_of_study(sweeps.folder / "s") == [-best]
+    assert f"1  {best:.4f}" in done.stdout
+    assert not sweeps.processes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(2))
+def test_a_killed_driver(sweeps, number):
+    rng = random.Random(number)
+    kill_and_resume(sweeps, rng.uniform(1.5, 5), rng)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("number", range(20))
+def test_a_killed_driver_at_twenty_moments(sweeps, number):
+    rng = random.Random(1_000 + number)
+    kill_and_resume(sweeps, rng.uniform(0.0, 7.0), rng)
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_again_and_again(sweeps):
+    command = ["train", "-m", *JOB, *SPACE, f"sweep.trials={TRIALS}", "hydra.sweep.dir=s"]
+    for seconds in (1.0, 3.5, 2.5):
+        driver = sweeps.start(*command)
+        sweeps.wait_for(lambda: (sweeps.folder / "s" / "sweep.json").exists())
+        time.sleep(seconds)
+        driver.kill()
+        driver.communicate()
+        # At once: the workers of the one before may still be saving what they were at.
+        command = ["resume", "s"]
+    sweeps.wait_for(lambda: not sweeps.processes(), 15)
+    before = finished(sweeps.folder / "s")
+    assert_whole(sweeps, sweeps.run("resume", "s"), before)
+
+
+def test_a_worker_that_hangs_ends_when_its_driver_is_killed(sweeps):
+    driver = sweeps.start("train", "-p", "trouble", "-m", "callback=[trouble]", "callback.trouble.how=hang", "seed=0,1",
+                          "model.widths=[8]", "hydra.sweep.dir=s")  # fmt: skip
+    sweeps.wait_for(lambda: len(list((sweeps.folder / "s").glob("*/metrics.jsonl"))) == 2)
+    driver.kill()
+    driver.communicate()
+    sweeps.wait_for(lambda: not sweeps.processes(), 25)
+
+
+# --- signals
+
+
+def bits(folder):
+    """What a run has learned and measured, without its clock."""
+    weights = max(folder.glob("checkpoints/*/best.safetensors"))
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return ({name: array.tobytes() for name, array in load_file(weights).items()},
+            [{key: value for key, value in row.items() if key != "time"} for row in rows])  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_saves_what_runs_and_a_resumed_sweep_ends_as_if_there_had_been_none(sweeps, number):
+    sweep = ["-m", "callback=[]", "model.widths=[8]", "trainer.epochs=60", "seed=range(0,4)"]
+    assert sweeps.run("train", *sweep, "hydra.sweep.dir=whole").returncode == 0
+    driver = sweeps.start("train", *sweep, "hydra.sweep.dir=s")
+    sweeps.wait_for_ends(1)
+    os.kill(driver.pid, number)
+    out, errors = driver.communicate(timeout=60)
+    assert driver.returncode == 75, errors
+    assert errors == "stopped by a signal; 'oarlock resume s' continues it\n"
+    assert "to go on with" in out
+    assert not sweeps.processes()
+    cut_short = [path.parent for path in (sweeps.folder / "s").glob("*/run.json")
+                 if json.loads(path.read_text())["status"] == "interrupted"]  # fmt: skip
+    assert cut_short
+    assert all(list(folder.glob("checkpoints/step-*")) for folder in cut_short)
+    done = sweeps.run("resume", "s")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("sweep: s, 4 finished, 0 failed\n")
+    assert [trial.attempts for trial in sweeps.trials().values()] == [1] * 4
+    for name in "0123":
+        assert bits(sweeps.folder / "s" / name) == bits(sweeps.folder / "whole" / name)
+
+
+def test_a_second_signal_ends_it_at_once_and_it_can_still_go_on(sweeps):
+    once = sweeps.folder / "once"
+    driver = sweeps.start("train", "-p", "trouble", "-m", "callback=[trouble]", "callback.trouble.how=hang",
+                          f"callback.trouble.once={once}", "model.widths=[8]", "trainer.epochs=3", "seed=0,1",
+                          "hydra.launcher.slots=1", "hydra.sweep.dir=s")  # fmt: skip
+    sweeps.wait_for(once.exists)
+    os.kill(driver.pid, signal.SIGINT)
+    time.sleep(0.5)
+    assert driver.poll() is None  # it waits for the trial, which hangs
+    os.kill(driver.pid, signal.SIGINT)
+    _, errors = driver.communicate(timeout=10)
+    assert driver.returncode == 75
+    assert "'oarlock resume s' continues it" in errors
+    assert not sweeps.processes()
+    done = sweeps.run("resume", "-p", "trouble", "s")
+    assert done.returncode == 0, done.stdout
+    assert {trial.status for trial in sweeps.trials().values()} == {"completed"}
+
+
+# --- the ledger
+
+
+def resumed(folder):
+    """Resume in this process; the exit code and what was printed."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        code = main(["resume", str(folder)])
+    return code, out.getvalue()
+
+
+def tear(sweeps, offsets):
+    """Resume copies of a sweep that was cut short, each with its ledger torn at another offset."""
+    driver = sweeps.start("train", "-m", *JOB, *SPACE, "sweep.trials=8", "hydra.sweep.dir=s")
+    sweeps.wait_for_ends(5)
+    driver.kill()
+    driver.communicate()
+    sweeps.wait_for(lambda: not sweeps.processes(), 15)
+    whole = (sweeps.folder / "s" / "ledger.jsonl").read_bytes()
+    before = finished(sweeps.folder / "s")
+    for number, offset in enumerate(offsets(len(whole))):
+        copy = sweeps.folder / f"torn{number}"
+        shutil.copytree(sweeps.folder / "s", copy)
+        (copy / "ledger.jsonl").write_bytes(whole[:offset])
+        code, printed = resumed(copy)
+        assert code == 0, (offset, printed)
+        after = finished(copy)
+        assert {name: after[name] for name in before} == before, offset
+        trials = sweeps.trials(copy.name)
+        assert {trial.status for trial in trials.values()} <= set(FINISHED), offset
+        assert len({trial.point for trial in trials.values()}) == 8, (offset, printed)
+        assert sorted(trial.folder for trial in trials.values()) == sorted(after), offset
+
+
+@pytest.mark.slow
+def test_a_torn_ledger(sweeps):
+    rng = random.Random(5)
+    tear(sweeps, lambda size: [0, *(rng.randrange(size) for _ in range(3))])
+
+
+@pytest.mark.soak
+def test_a_ledger_torn_at_forty_offsets(sweeps):
+    rng = random.Random(7)
+    tear(sweeps, lambda size: [rng.randrange(size) for _ in range(40)])
+
+
+# --- what may change, and what not
+
+
+def test_a_changed_space_is_refused_with_the_difference(sweeps):
+    folder = sweeps.folder / "conf" / "experiment"
+    folder.mkdir(parents=True)
+    text = "# @package _global_\ntrainer: {epochs: 2}\nsweep: {params: {seed: '0,1'}}\n"
+    (folder / "mine.yaml").write_text(text)
+    sweep = ["-cd", "conf", "-m", "experiment=mine", "callback=[]", "model.widths=[8]"]
+    assert sweeps.run("train", *sweep, "hydra.sweep.dir=s").returncode == 0
+    for edited, said in (
+        (text.replace("0,1", "0,1,2"), "space.seed was 0,1 and is 0,1,2"),
+        (text.replace("epochs: 2", "epochs: 3"), "base.trainer.epochs was 2 and is 3"),
+    ):
+        (folder / "mine.yaml").write_text(edited)
+        before = (sweeps.folder / "s" / "ledger.jsonl").read_bytes()
+        done = sweeps.run("resume", "s")
+        assert done.returncode == 2
+        assert "it is another sweep than it was" in done.stderr
+        assert said in done.stderr
+        assert (sweeps.folder / "s" / "ledger.jsonl").read_bytes() == before
+    (folder / "mine.yaml").write_text(text)
+    assert sweeps.run("resume", "s").returncode == 0
+
+
+def test_a_finished_sweep_can_be_given_more_trials(sweeps):
+    sweep = ["-m", "callback=[]", "trainer.epochs=1", *SPACE, "sweep.trials=3", "hydra.sweep.dir=s"]
+    assert sweeps.run("train", *sweep).returncode == 0
+    first = {number: trial.values for number, trial in sweeps.trials().items()}
+    done = sweeps.run("resume", "s", "sweep.trials=6")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("sweep: s, 6 finished, 0 failed\n")
+    trials = sweeps.trials()
+    assert {number: trials[number].values for number in first} == first
+    assert len({str(trial.values) for trial in trials.values()}) == 6
+    done = sweeps.run("resume", "s", "seed=3")
+    assert done.returncode == 2
+    assert "seed=3: a resumed sweep is the same sweep" in done.stderr
+
+
+def test_two_drivers_of_one_sweep(sweeps):
+    driver = sweeps.start("train", "-p", "trouble", "-m", "callback=[trouble]", "callback.trouble.how=hang",
+                          "model.widths=[8]", "seed=0,1", "hydra.sweep.dir=s")  # fmt: skip
+    sweeps.wait_for(lambda: (sweeps.folder / "s" / "ledger.jsonl").exists())
+    done = sweeps.run("resume", "-p", "trouble", "s")
+    assert done.returncode == 2
+    assert "another process is working on this sweep" in done.stderr
+    driver.kill()
+    driver.communicate()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("sweep.json", "{"), ("sweep.json", "[]"), ("sweep.json", '{"overrides": 3}')]
+)
+def test_a_record_that_cannot_be_read(sweeps, name, text):
+    (sweeps.folder / "s").mkdir()
+    (sweeps.folder / "s" / name).write_text(text)
+    done = sweeps.run("resume", "s")
+    assert done.returncode == 2
+    assert "sweep.json is not the record of a sweep" in done.stderr

@@ -1,0 +1,110 @@
+"""The options behind `sweep.…`: units, names, and what is refused."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from oarlock_plugins.sweeps import options, search
+from oarlock_plugins.sweeps.options import Search
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+KIB = 1024
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None), (5, 5.0), (0.5, 0.5), ("5", 5.0), ("0.5", 0.5), ("90s", 90.0), ("15m", 15 * MINUTE),
+        ("8h", 8 * HOUR), ("2d", 2 * DAY), ("1.5h", 1.5 * HOUR), ("1 h", HOUR),
+    ],
+)  # fmt: skip
+def test_a_time(value, seconds):
+    assert Search(timeout=value).timeout_seconds == seconds
+    assert Search(trial_timeout=value).trial_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("value", "size"),
+    [
+        (None, None), (1000, 1000), ("1000", 1000), ("7B", 7), ("3K", 3 * KIB), ("800M", 800 * KIB**2), ("4G", 4 * KIB**3),
+        ("4GB", 4 * KIB**3), ("4GiB", 4 * KIB**3), ("4 GiB", 4 * KIB**3), ("0.5G", KIB**3 / 2), ("1T", KIB**4),
+    ],
+)  # fmt: skip
+def test_a_size(value, size):
+    assert Search(memory_limit=value).memory_bytes == size
+
+
+NO_AMOUNTS = [0, -1, "0", "0s", "-1", "1x", "1e3", "", " ", "s", "1h30m", "inf", "nan", math.inf, math.nan, True, False,
+              [], ["5"], {"s": 1}]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [*NO_AMOUNTS, "90S", "1w", "4G", "5sB", "5iB", "5B"])
+@pytest.mark.parametrize("name", ["timeout", "trial_timeout"])
+def test_what_is_no_time_is_refused(name, value):
+    with pytest.raises(ValueError, match="expected seconds, or 90s, 15m, 8h") as error:
+        Search(**{name: value})
+    assert str(error.value).startswith(f"{name}={value}: ")
+
+
+@pytest.mark.parametrize("value", [*NO_AMOUNTS, "4g", "4Gi", "4iB", "4BB", "4P", "4h"])
+def test_what_is_no_size_is_refused(value):
+    with pytest.raises(ValueError, match="expected bytes, or 800M, 4G") as error:
+        Search(memory_limit=value)
+    assert str(error.value).startswith(f"memory_limit={value}: ")
+
+
+@pytest.mark.parametrize(
+    ("value", "objectives"),
+    [
+        (None, []),
+        ([], []),
+        ("valid/loss", ["valid/loss"]),
+        (["valid/loss", "max:valid/accuracy"], ["valid/loss", "max:valid/accuracy"]),
+    ],
+)
+def test_objectives_are_a_name_or_a_list_of_names(value, objectives):
+    assert Search(objective=value).objectives == objectives
+
+
+@pytest.mark.parametrize("value", [5, True, "", [5], ["a", None], {"a": 1}, [["a"]]])
+def test_other_objectives_are_refused(value):
+    with pytest.raises(ValueError, match="expected the name of a metric, or a list of names") as error:
+        Search(objective=value)
+    assert str(error.value).startswith(f"objective={value}: ")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sampler": "tep"}, r"sampler=tep: .*Did you mean 'tpe'\?"),
+        ({"sampler": ""}, r"sampler=: .*grid, "),
+        ({"pruner": "ahsa"}, r"pruner=ahsa: .*Did you mean 'asha'\?"),
+        ({"trials": 0}, "trials=0: expected at least 1"),
+        ({"seeds": 0}, "seeds=0: expected at least 1"),
+        ({"warmup": 0}, "warmup=0: expected at least 1"),
+        ({"reduction_factor": 1}, "reduction_factor=1: expected at least 2"),
+        ({"retries": -1}, "retries=-1: expected at least 0"),
+        ({"sampler_seed": -1}, "sampler_seed=-1: expected at least 0"),
+        ({"pruner": "asha", "objective": ["a", "b"]}, "pruner=asha: with several objectives"),
+    ],
+)
+def test_other_values_are_refused(given, message):
+    with pytest.raises(ValueError, match=rf"^{message}"):
+        Search(**given)
+
+
+def test_the_least_values_are_accepted():
+    found = Search(trials=1, seeds=1, warmup=1, reduction_factor=2, retries=0, sampler_seed=0, pruner="hyperband",
+                   objective=["a"])  # fmt: skip
+    assert found.objectives == ["a"]
+
+
+def test_a_sampler_is_refused_before_there_is_a_sweep_when_it_cannot_work(monkeypatch):
+    monkeypatch.setattr(search, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"^sampler=gp: it needs the package 'torch'; pip install torch$"):
+        Search(sampler="gp")
+    monkeypatch.setattr(options, "missing_package", lambda sampler: "")
+    with pytest.raises(ValueError, match=r"^sampler=cmaes: it searches for one objective"):
+        Search(sampler="cmaes", objective=["a", "b"])

@@ -1,0 +1,201 @@
+"""Sweeps from the command to the last line, with nothing going wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import subprocess
+
+import pytest
+import yaml
+from safetensors.numpy import load_file
+from tests.conftest import command
+from tests.plugins.sweeps.conftest import JOB
+
+
+def weights(folder):
+    best = max(folder.glob("checkpoints/*/best.safetensors"))
+    return {name: array.tobytes() for name, array in load_file(best).items()}
+
+
+def test_a_grid_is_trained_ranked_and_repeatable(sweeps):
+    done = sweeps.run(
+        "train", "-m", *JOB, "optimizer=sgd,adam", "optimizer.learning_rate=0.1,0.01", "hydra.sweep.dir=s"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    trials = sweeps.trials()
+    assert [trial.overrides[3:] for trial in trials.values()] == [
+        ["optimizer=sgd", "optimizer.learning_rate=0.1"], ["optimizer=sgd", "optimizer.learning_rate=0.01"],
+        ["optimizer=adam", "optimizer.learning_rate=0.1"], ["optimizer=adam", "optimizer.learning_rate=0.01"],
+    ]  # fmt: skip
+    assert all(trial.status == "completed" and trial.attempts == 1 for trial in trials.values())
+    values = {number: sweeps.record(number)["best"]["value"] for number in trials}
+    assert {number: trial.objective for number, trial in trials.items()} == {n: [v] for n, v in values.items()}
+    ranked = re.findall(r"^ +\d+  (\S+)  s/(\d)", done.stdout, re.MULTILINE)
+    assert [float(value) for value, _ in ranked] == [round(v, 4) for v in sorted(values.values(), reverse=True)]
+    assert done.stdout.endswith("sweep: s, 4 finished, 0 failed\n")
+    # The command that it shows makes the same run, to the bit, in a process of its own.
+    best = re.search(r"^best run: s/(\d)$", done.stdout, re.MULTILINE)[1]
+    repeat = re.search(r"^repeat it: (.*)$", done.stdout, re.MULTILINE)[1]
+    again = subprocess.run(f"{repeat} hydra.run.dir=again".replace("oarlock", " ".join(command()), 1), shell=True,
+                           cwd=sweeps.folder, env=sweeps.environment, capture_output=True, text=True)  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    assert weights(sweeps.folder / "again") == weights(sweeps.folder / "s" / best)
+    assert sweeps.record(best)["command"] == ["oarlock", "train", *trials[int(best)].overrides]
+    assert not sweeps.processes()
+
+
+def test_a_space_is_searched_with_whole_numbers_and_options_that_only_some_have(sweeps):
+    done = sweeps.run("train", "-m", *JOB, "optimizer=sgd,adam", "optimizer.beta1=0.8,0.9",
+                      "optimizer.learning_rate=tag(log,interval(1e-4,1e-1))", "trainer.batch_size=interval(8,64)",
+                      "sweep.trials=8", "sweep.sampler=random", "hydra.sweep.dir=s")  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    configs = [yaml.safe_load(path.read_text()) for path in sweeps.folder.glob("s/*/config.yaml")]
+    assert len(configs) == 8
+    for config in configs:
+        assert isinstance(config["trainer"]["batch_size"], int)
+        assert 8 <= config["trainer"]["batch_size"] <= 64
+        assert 1e-4 <= config["optimizer"]["learning_rate"] <= 1e-1
+    assert {config["optimizer"].get("beta1") for config in configs} == {None, 0.8, 0.9}
+
+
+def test_seeds_are_collapsed_to_mean_and_deviation(sweeps):
+    done = sweeps.run("train", "-m", *JOB, "seed=5", "optimizer=sgd,adam", "sweep.seeds=3", "hydra.sweep.dir=s")
+    assert done.returncode == 0, done.stderr
+    for point, name in enumerate(("sgd", "adam")):
+        trials = [trial for trial in sweeps.trials().values() if trial.point == point]
+        assert [sweeps.record(trial.number)["seed"] for trial in trials] == [5, 6, 7]
+        values = [trial.objective[0] for trial in trials]
+        shown = f"{statistics.fmean(values):.4f} ± {statistics.stdev(values):.4f} (3)"
+        assert re.search(rf"{re.escape(shown)}  s/\d  optimizer={name}", done.stdout)
+
+
+def test_several_objectives_give_a_front(sweeps):
+    done = sweeps.run("train", "-m", *JOB[1:], "model.widths=[2],[32],[64]", "hydra.sweep.dir=s",
+                      "sweep.objective=[valid/accuracy,max:valid/loss]")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = {number: trial.objective for number, trial in sweeps.trials().items()}
+    front = {number for number, mine in found.items()
+             if not any(other[0] >= mine[0] and other[1] >= mine[1] and other != mine for other in found.values())}  # fmt: skip
+    marked = {int(number) for number in re.findall(r"^\*  \S+  \S+  s/(\d)", done.stdout, re.MULTILINE)}
+    assert marked == front
+
+
+def test_pruned_trials_end_early_and_cleanly(sweeps):
+    done = sweeps.run("train", "-m", *JOB[:2], "optimizer.learning_rate=0.01,1e-5,1e-6,1e-7", "trainer.epochs=8",
+                      "sweep.pruner=asha", "hydra.launcher.slots=1", "hydra.sweep.dir=s")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    pruned = [trial for trial in sweeps.trials().values() if trial.status == "pruned"]
+    assert pruned
+    for trial in pruned:
+        record = sweeps.record(trial.number)
+        assert record["status"] == "pruned"
+        assert record["reason"].startswith("asha at evaluation")
+        assert trial.epochs < 8
+        rows = (sweeps.folder / "s" / trial.folder / "metrics.jsonl").read_text().splitlines()
+        assert [row["valid/accuracy"] for row in map(json.loads, rows)] == list(trial.reports.values())
+        assert (sweeps.folder / "s" / trial.folder / "checkpoints").is_dir()
+    assert sweeps.trials()[0].status == "completed"
+
+
+def test_what_a_trial_prints_is_in_its_log(sweeps):
+    done = sweeps.run("train", "-m", JOB[0], JOB[2], "callback=[progress]", "seed=0,1", "hydra.sweep.dir=s")
+    assert "train/loss" not in done.stdout
+    for number in (0, 1):
+        lines = (sweeps.folder / "s" / "logs" / f"{number}.txt").read_text().splitlines()
+        assert [line.split()[:2] for line in lines] == [["epoch", "1"], ["epoch", "2"]]
+
+
+def test_a_sweep_in_a_file(sweeps):
+    folder = sweeps.folder / "conf" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text(
+        "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweep: {dir: s}\nsweep:\n  trials: 3\n  params:\n"
+        "    optimizer.learning_rate: tag(log, interval(1e-3, 1e-1))\n    seed: [3, 4]\n"
+    )
+    done = sweeps.run("train", "-cd", "conf", "experiment=mine", *JOB, "seed=7")
+    assert done.returncode == 0, done.stderr
+    trials = sweeps.trials()
+    assert len(trials) == 3
+    assert all(sweeps.record(number)["seed"] == 7 for number in trials)
+    assert "repeat it: oarlock train --config-dir" in done.stdout
+
+
+def test_the_timeout_lets_running_trials_end(sweeps):
+    done = sweeps.run("train", "-p", "trouble", "-m", JOB[0], JOB[2], "callback=[trouble]", "callback.trouble.how=slow",
+                      "seed=range(0,1000)", "sweep.timeout=4s", "hydra.sweep.dir=s")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert 0 < len(sweeps.trials()) < 1000
+    assert {trial.status for trial in sweeps.trials().values()} == {"completed"}
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_launchers_of_hydra_batch_by_batch(sweeps, launcher):
+    if launcher == "joblib":
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed")
+    space = ["optimizer.learning_rate=0.1,1e30", "seed=0,1"]
+    done = sweeps.run("train", "-m", *JOB, f"hydra/launcher={launcher}", *space, "optimizer=sgd", "hydra.sweep.dir=s")
+    assert done.returncode == 1, done.stderr
+    assert [trial.status for trial in sweeps.trials().values()] == ["completed", "completed", "failed", "failed"]
+    assert done.stdout.endswith("sweep: s, 2 finished, 2 failed\n")
+    done = sweeps.run("train", "-m", *JOB, f"hydra/launcher={launcher}", "seed=0,1", "sweep.pruner=asha")
+    assert done.returncode == 2
+    assert "choose hydra/launcher=local or ray" in done.stderr
+
+
+def test_check_looks_at_every_point_of_a_grid_and_at_a_sample_of_a_space(sweeps):
+    done = sweeps.run("check", "-m", *JOB, "optimizer=sgd,adam", "optimizer.beta1=0.8,0.9")
+    assert (done.returncode, done.stdout) == (0, "3 of 3 points are valid\n")
+    done = sweeps.run("check", "-m", *JOB, "optimizer.learning_rate=interval(0.1,0.2)", "sweep.trials=5")
+    assert (done.returncode, done.stdout) == (0, "7 of 7 points are valid\n")  # both ends and five between
+    done = sweeps.run("check", "-m", *JOB, "trainer.monitor=valid/accuracy,valid/acuracy")
+    assert done.returncode == 2
+    assert "Did you mean 'valid/accuracy'?" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["seed=interval(0,3)", "sweep.sampler=grid"], "a grid needs a finite list: seed=1,2,3"),
+        (["seed=0,1", "sweep.sampler=tpee"], "sweep.sampler=tpee: there is no such sampler. Did you mean 'tpe'?"),
+        (["seed=0,1", "sweep.prunr=asha"], "'sweep' has no option 'prunr'. Did you mean 'pruner'?"),
+        (["seed=0,1", "sweep.pruner=asah"], "there is no such pruner. Did you mean 'asha'?"),
+        (["seed=0,1", "sweep.trials=0"], "trials=0: expected at least 1"),
+        (["seed=0,1", "sweep.timeout=soon"], "timeout=soon: expected seconds, or 90s, 15m, 8h"),
+        (["seed=0,1", "sweep.memory_limit=lots"], "memory_limit=lots: expected bytes, or 800M, 4G"),
+        (["seed=0,1", "sweep.seeds=2"], "sweep.seeds=2 beside a sweep over seed: choose one of them"),
+        (["seed=0,1", "sweep.objective=[a,b]", "sweep.pruner=asha"], "no trial is simply behind"),
+        (["optimizer=sgd,adam", "optimizer.lr=1,2"], "Did you mean 'learning_rate'?"),
+        (["optimizer=sgd,adam", "optimizer.lr=1"], "Did you mean 'learning_rate'?"),
+        (["seed=1,oops"], "seed=oops: Value 'oops'"),
+        (["seed=-1,1"], "seed=-1: expected at least 0"),
+        (["trainer.batch_size=interval(-3,8)"], "trainer.batch_size=-3: expected at least 1"),
+        (["trainer.batch_size=interval(0.5,8)"], "trainer.batch_size=interval(0.5,8.0): expected integers"),
+        (["optimizer=sgd,sdg"], "Did you mean 'sgd'?"),
+        (["seed=0,1", "hydra.launcher.slots=0"], "hydra.launcher.slots=0: expected at least 1"),
+        (["seed=0,1", "hydra.launcher.slot=2"], "Did you mean 'slots'?"),
+        (["seed=0,1", "~sweep"], "this sweeper needs sweep=search"),
+    ],
+)  # fmt: skip
+def test_a_sweep_that_is_not_valid_leaves_nothing(sweeps, arguments, said):
+    done = sweeps.run("train", "-m", *JOB, *arguments, "hydra.sweep.dir=s")
+    assert done.returncode == 2, done.stdout
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) <= 4
+    assert [path.name for path in sweeps.folder.iterdir()] == ["site"]
+
+
+def test_an_objective_that_no_run_measures_ends_the_sweep(sweeps):
+    done = sweeps.run("train", "-m", *JOB, "seed=range(0,50)", "sweep.objective=valid/acuracy", "hydra.sweep.dir=s")
+    assert done.returncode == 2
+    assert "sweep.objective=valid/acuracy" in done.stderr
+    assert "Did you mean 'valid/accuracy'?" in done.stderr
+    assert len(sweeps.trials()) < 5
+    assert not sweeps.processes()
+
+
+def test_a_single_run_has_no_sweep(sweeps):
+    done = sweeps.run("train", *JOB, "sweep.trials=3")
+    assert done.returncode == 2
+    assert "sweep.trials=3: a single run has no sweep; add -m to sweep." in done.stderr
