@@ -1,0 +1,228 @@
+"""Every run below a folder, whoever made it: the trials of sweeps by their ledgers, other runs by their records."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from oarlock import UserError
+from oarlock_plugins.reports.values import flat, plain
+from oarlock_plugins.sweeps.ledger import ENDED, LEDGER, Replay, Trial
+from oarlock_plugins.sweeps.outcome import Outcome, objective_values, read_history, read_outcome
+
+RUN = "run.json"
+
+
+@dataclass
+class Run:
+    """A run as a report sees it.
+
+    Attributes:
+        trial: its place in a sweep; one of its own where there is no ledger.
+        folder: where it is.
+        config: each value of its configuration by its dotted key, with the chosen component of each group.
+        metrics: of the best weights, and of the test.
+        history: its evaluations.
+        log: what it printed, or None.
+        command: what to type for the same run.
+    """
+
+    trial: Trial
+    folder: Path
+    config: dict[str, Any]
+    metrics: dict[str, float]
+    history: list[dict[str, Any]]
+    log: Path | None
+    command: list[str]
+    outcome: Outcome | None = None
+
+    @property
+    def error(self) -> str:
+        return self.trial.error if self.trial.status == "failed" else ""
+
+
+@dataclass
+class Collection:
+    """The runs below a folder.
+
+    Attributes:
+        objectives: name and direction of what they are compared by.
+        varied: the keys that differ, those that a sweep varies first.
+        problems: what could not be read, a line each.
+    """
+
+    folder: Path
+    runs: list[Run] = field(default_factory=list)
+    sweeps: list[Path] = field(default_factory=list)
+    objectives: list[list[str]] = field(default_factory=list)
+    directions: dict[str, str] = field(default_factory=dict)
+    varied: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def single(self) -> bool:
+        return len(self.runs) == 1 and not self.sweeps
+
+
+def collect(folder: Path) -> Collection:
+    """All runs in a folder and below it.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not folder.is_dir():
+        raise UserError(f"report {folder}: there is no such folder.")
+    found = Collection(folder)
+    spaces: dict[str, None] = {}
+    objectives: list[list[list[str]]] = []
+    taken: set[Path] = set()
+    for path in _folders(folder):
+        if (path / LEDGER).is_file():
+            replay = Replay(path)
+            found.sweeps.append(path)
+            spaces |= dict.fromkeys(replay.sweep.get("space", {}))
+            objectives += [replay.objectives] if replay.objectives else []
+            if replay.damaged:
+                found.problems.append(f"{path / LEDGER}: {replay.damaged} damaged line{'s' * (replay.damaged > 1)} "
+                                      "left out")  # fmt: skip
+            points: dict[int, int] = {}
+            for trial in replay.trials.values():
+                point = points.setdefault(trial.point, len(found.runs))
+                taken.add(path / trial.folder)
+                found.runs.append(_trial(path, replace(trial, point=point), found.problems))
+        elif (path / RUN).is_file() and path not in taken:
+            run = _alone(path, len(found.runs), found.problems)
+            found.runs += [run] if run is not None else []
+    if not found.runs:
+        raise UserError("\n".join([f"report {folder}: there is no run in this folder, nor below it.", *found.problems,
+                                   "Expected the folder of a run, of a sweep, or one that holds some."]))  # fmt: skip
+    for run in found.runs:
+        found.directions |= run.outcome.directions if run.outcome else {}
+    found.directions |= {"seconds": "min", "epochs": "min"}
+    _agree(found, objectives)
+    found.directions |= dict(found.objectives)
+    found.varied = _varied(found.runs, list(spaces), bool(spaces) and len(found.sweeps) == 1)
+    return found
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    """Folders from above to below in the order of their numbers; none of those inside a run."""
+    yield folder
+    if not (folder / RUN).is_file():
+        try:
+            inner = [Path(entry.path) for entry in os.scandir(folder)
+                     if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")]  # fmt: skip
+        except OSError:
+            return
+        for path in sorted(inner, key=lambda path: (not path.name.isdigit(), path.name.zfill(9))):
+            yield from _folders(path)
+
+
+def _trial(sweep: Path, trial: Trial, problems: list[str]) -> Run:
+    """A trial of a sweep; its folder says more than the ledger while it goes on, or where a line is damaged."""
+    folder = sweep / trial.folder
+    outcome = _outcome(folder, problems)
+    metrics = trial.metrics
+    if outcome is not None and trial.status not in ENDED:
+        metrics = outcome.metrics
+        trial.epochs, trial.seconds = outcome.epochs, _seconds(outcome)
+        if outcome.status in ENDED:
+            trial.status, trial.error = outcome.status, outcome.reason
+    log = sweep / "logs" / f"{trial.number}.txt"
+    run = _run(trial, folder, outcome, metrics, log if log.is_file() else None, problems)
+    run.config |= {key: plain(value) for key, value in trial.params.items()}
+    return run
+
+
+def _alone(folder: Path, number: int, problems: list[str]) -> Run | None:
+    outcome = _outcome(folder, problems)
+    if outcome is None:
+        return None
+    overrides = [word for word in outcome.command[2:] if not word.startswith("-") and ("=" in word or word[:1] == "~")]
+    trial = Trial(number, number, {}, {}, [], overrides, str(folder), outcome.status, epochs=outcome.epochs,
+                  error=outcome.reason, seconds=_seconds(outcome))  # fmt: skip
+    log = folder / "train.log"
+    return _run(trial, folder, outcome, outcome.metrics, log if log.is_file() else None, problems)
+
+
+def _run(
+    trial: Trial, folder: Path, outcome: Outcome | None, metrics: dict[str, float], log: Path | None,
+    problems: list[str],
+) -> Run:  # fmt: skip
+    config: dict[str, Any] = {}
+    history: list[dict[str, Any]] = []
+    command = ["oarlock", "train", *trial.overrides]
+    if outcome is not None:
+        config, command = _config(folder, outcome, problems), repeatable(outcome.command)
+        history = [row for row in read_history(folder) if isinstance(row, dict)]
+    return Run(trial, folder, config, metrics, history, log, command, outcome)
+
+
+def repeatable(command: list[str]) -> list[str]:
+    """A run's command without the folder that is taken by the run itself."""
+    return [word for word in command if not word.startswith("hydra.run.dir=")]
+
+
+def _outcome(folder: Path, problems: list[str]) -> Outcome | None:
+    if not (folder / RUN).is_file():
+        return None
+    try:
+        outcome = read_outcome(folder)
+    except (KeyError, TypeError, AttributeError):  # JSON, but not the record of a run
+        outcome = None
+    if outcome is None:
+        problems.append(f"{folder}: its run.json or metrics.jsonl cannot be read")
+    return outcome
+
+
+def _config(folder: Path, outcome: Outcome, problems: list[str]) -> dict[str, Any]:
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    chosen = {}
+    for group, one in (outcome.record.get("components") or {}).items():
+        kind, _, name = str(one.get("component", "")).partition("/")
+        if kind == group:  # of a group that takes a list, the keys below it say which were chosen
+            chosen[group] = name
+    try:
+        with (folder / "config.yaml").open(encoding="utf-8") as file:
+            read = yaml.load(file, loader)
+    except (OSError, ValueError, yaml.YAMLError):
+        problems.append(f"{folder / 'config.yaml'} cannot be read")
+        return chosen
+    return chosen | flat(read if isinstance(read, dict) else {})
+
+
+def _seconds(outcome: Outcome) -> float:
+    times = outcome.record.get("times") or {}
+    started, ended = times.get("started") or times.get("created"), times.get("ended")
+    return round(ended - started, 3) if started and ended else 0.0
+
+
+def _agree(found: Collection, objectives: list[list[list[str]]]) -> None:
+    """What all are compared by: the objectives of the sweeps if they have the same, else what most runs monitor."""
+    known = [run for run in found.runs if run.outcome is not None]
+    same = bool(objectives) and all(one == objectives[0] for one in objectives)
+    if same:
+        found.objectives = objectives[0]
+    elif known:
+        monitor = Counter(run.outcome.monitor for run in known).most_common(1)[0][0]
+        found.objectives = [[monitor, found.directions.get(monitor, "min")]]
+    for run in known:
+        if not same or run.trial.objective is None:
+            run.trial.objective = objective_values(replace(run.outcome, metrics=run.metrics, epochs=run.trial.epochs),
+                                                   found.objectives, run.trial.seconds)  # fmt: skip
+
+
+def _varied(runs: list[Run], space: list[str], only: bool) -> list[str]:
+    """The keys with several values; `only` those of the space where it says all that varies."""
+    values: dict[str, set[str]] = {key: set() for key in space}
+    for run in runs:
+        for key, value in run.config.items():
+            if not only or key in values:
+                values.setdefault(key, set()).add(str(value))
+    return [key for key, different in values.items() if len(different) > 1]
