@@ -273,7 +273,9 @@ def test_a_job_that_fails_beside_the_others(here):
 
 
 def test_a_run_that_diverges_is_listed(here):
-    code, out, _ = run("train", "-m", *BASIC, *JOB, "optimizer=sgd", "optimizer.learning_rate=1e30,0.1", "hydra.sweep.dir=s")
+    code, out, _ = run(
+        "train", "-m", *BASIC, *JOB, "optimizer=sgd", "optimizer.learning_rate=1e30,0.1", "hydra.sweep.dir=s"
+    )
     assert code == 1
     assert statuses(here / "s") == {"0": "failed", "1": "completed"}
     assert "failed: s/0: " in out

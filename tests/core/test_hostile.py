@@ -242,7 +242,9 @@ def test_a_real_launcher_with_something_inside(assert_refused, write, kind, name
 def test_params_of_a_sweeper(assert_refused, write, params, said):
     target = BASIC.format("sweeper", "Sweeper")
     write({"hydra/sweeper/evil.yaml": f"_target_: {target}\nmax_batch_size: null\nparams: {params}\n"})
-    assert_refused("train", "-cd", "conf", "-m", "hydra/sweeper=evil", "hydra/launcher=basic", "seed=0,1", *JOB, said=said)
+    assert_refused(
+        "train", "-cd", "conf", "-m", "hydra/sweeper=evil", "hydra/launcher=basic", "seed=0,1", *JOB, said=said
+    )
 
 
 @pytest.mark.parametrize("override", ["++hydra.launcher.x=[{_target_:os.mkdir,path:PWNED}]", "+hydra.sweeper.x=1",

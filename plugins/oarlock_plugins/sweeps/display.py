@@ -89,7 +89,9 @@ def _totals(driver: Driver) -> str:
     told = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in sorted(counts.items()))
     total = f" of {driver.total}" if driver.total else ""
     best = driver.best()
-    found = f"; best {_objective(driver)} {best.objective[0]:.4f} (trial {best.number})" if best and best.objective else ""
+    found = (
+        f"; best {_objective(driver)} {best.objective[0]:.4f} (trial {best.number})" if best and best.objective else ""
+    )
     return f"{len(driver.ledger.trials)}{total} trials: {told}{found}; {_duration(time.monotonic() - driver.started)}"
 
 

@@ -350,7 +350,9 @@ class Driver:
     def _adopt(self) -> None:
         """Put the runs of folders that a torn ledger has forgotten back into it."""
         known = {trial.folder for trial in self.ledger.trials.values()}
-        for folder in sorted((path for path in self.folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name)):
+        for folder in sorted(
+            (path for path in self.folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name)
+        ):
             outcome = read_outcome(folder) if folder.name not in known else None
             if outcome is None:
                 continue

@@ -70,7 +70,9 @@ class Search:
         if not all(isinstance(one, str) and one for one in self.objectives):
             raise ValueError(f"objective={self.objective}: expected the name of a metric, or a list of names")
         if self.pruner != "none" and len(self.objectives) > 1:
-            raise ValueError(f"pruner={self.pruner}: with several objectives no trial is simply behind; use pruner=none")
+            raise ValueError(
+                f"pruner={self.pruner}: with several objectives no trial is simply behind; use pruner=none"
+            )
         if self.sampler == "cmaes" and len(self.objectives) > 1:
             raise ValueError("sampler=cmaes: it searches for one objective; choose nsgaii, tpe or random")
 

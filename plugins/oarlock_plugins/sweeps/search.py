@@ -73,6 +73,7 @@ class Search:
         self._next = 0
         self._study: Any = None
         self._trials: dict[int, Any] = {}
+        self._behind: dict[int, bool] = {}
         self._results: dict[tuple[tuple[str, str], ...], list[float]] = {}
         if sampler != "grid" or pruner != "none":
             self._study = _study(sampler, pruner, seed + told, objectives, pruning)
@@ -112,12 +113,18 @@ class Search:
 
     def report(self, number: int, evaluation: int, value: float) -> None:
         """Note the objective of one evaluation, as something to be minimised."""
-        if self._study is not None and number in self._trials:
-            self._trials[number].report(value, evaluation)
+        trial = self._trials.get(number)
+        if trial is None:
+            return
+        trial.report(value, evaluation)
+        # Asked for the reports of an earlier process too: what a later trial is compared with is noted only then.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, about values that are not finite
+            self._behind[number] = bool(trial.should_prune())
 
     def should_prune(self, number: int) -> bool:
-        """Whether a point's run is not worth going on with."""
-        return self._study is not None and number in self._trials and bool(self._trials[number].should_prune())
+        """Whether a point's run is not worth going on with, as of its last report."""
+        return self._behind.get(number, False)
 
     def tell(self, number: int, values: list[float] | None, pruned: bool) -> None:
         """What came out at a point.
@@ -128,6 +135,7 @@ class Search:
             pruned: whether it was cut short.
         """
         trial = self._trials.pop(number, None)
+        self._behind.pop(number, None)
         if trial is not None:
             self._finish(trial, values, pruned)
 

@@ -125,7 +125,9 @@ class Sweep:
             start = 0
             for end in range(1, len(batch) + 1):
                 if end == len(batch) or batch[end].number != batch[end - 1].number + 1:
-                    launcher.launch([trial.overrides for trial in batch[start:end]], initial_job_idx=batch[start].number)
+                    launcher.launch(
+                        [trial.overrides for trial in batch[start:end]], initial_job_idx=batch[start].number
+                    )
                     start = end
 
         # A sampler learns between two batches; a grid has nothing to learn.
@@ -148,5 +150,3 @@ def _end(parameter: Any, end: str) -> str:
     if parameter.choices:
         return str(parameter.choices[0 if end == "low" else -1])
     return repr(getattr(parameter, end))
-
-

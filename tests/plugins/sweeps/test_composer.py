@@ -171,6 +171,17 @@ def test_what_no_choice_has_is_refused_and_the_nearest_named(overrides, word):
     assert word in refused(*overrides)
 
 
+def test_an_option_of_a_choice_beyond_those_that_are_composed_first_is_known(monkeypatch):
+    monkeypatch.setattr("oarlock_plugins.sweeps.composer.MOST_COMBINATIONS", 2)
+    many = ("optimizer=sgd,momentum,adam", "regularizer=[],[l2]", "schedule=constant,cosine")
+    composer = compose(*many, "optimizer.beta1=interval(0.8,0.9)", "regularizer.l2.coefficient=0.1")
+    composer.check()
+    assert len(composer.combinations()) == 2  # all of them with sgd and without l2
+    values = {"optimizer": "adam", "regularizer": "[l2]", "schedule": "cosine", "optimizer.beta1": "0.85"}
+    assert composer.experiment(values).values["optimizer"]["beta1"] == 0.85
+    assert "Did you mean 'beta1'?" in refused(*many, "optimizer.bta1=0.8,0.9")
+
+
 def test_a_value_that_is_not_accepted_is_refused_when_its_point_is_prepared():
     composer = compose("trainer.checkpoint.keep=2,1")
     composer.check()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from oarlock_plugins.sweeps import options, search
 from oarlock_plugins.sweeps.options import Search
@@ -53,6 +55,33 @@ def test_what_is_no_size_is_refused(value):
     with pytest.raises(ValueError, match="expected bytes, or 800M, 4G") as error:
         Search(memory_limit=value)
     assert str(error.value).startswith(f"memory_limit={value}: ")
+
+
+SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6), st.sampled_from(["", ".0", ".25", ".", "e1"]), st.sampled_from(["", " ", "  "]),
+       st.sampled_from([*SECONDS, "M", "ms", "w"]))  # fmt: skip
+def test_a_time_is_a_number_and_at_most_one_unit(whole, rest, space, unit):
+    value = f"{whole}{rest}{space}{unit}"
+    if rest in (".", "e1") or space == "  " or unit not in SECONDS or float(f"{whole}{rest}") == 0:
+        with pytest.raises(ValueError, match=r"^timeout="):
+            Search(timeout=value)
+    else:
+        assert Search(timeout=value).timeout_seconds == float(f"{whole}{rest}") * SECONDS[unit]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.text(max_size=6))
+def test_any_text_is_an_amount_above_0_or_refused_by_its_name(text):
+    for name, made in (("timeout", "timeout_seconds"), ("memory_limit", "memory_bytes")):
+        message = None
+        try:
+            amount = getattr(Search(**{name: text}), made)
+        except ValueError as error:
+            message = str(error)
+        assert message.startswith(f"{name}={text}: expected ") if message else 0 < amount < math.inf
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,20 @@ def test_what_is_restored_is_known_to_the_sampler(sampler):
     assert [point.number for point in drain(after)] == [15, 16, 17, 18, 19]
 
 
+@pytest.mark.parametrize("sampler", INSTALLED)
+def test_a_later_process_does_not_draw_the_same_points_until_it_gives_up(monkeypatch, sampler):
+    monkeypatch.setattr(search, "PATIENCE", 10)
+    overrides = ("a=interval(0,1)", "b=interval(0,1)")
+    points = drain(make(*overrides, sampler=sampler, trials=30))
+    after = make(*overrides, sampler=sampler, trials=40, told=30)
+    for point in points:
+        after.restore(point)
+        after.tell(point.number, [0.0], pruned=False)
+    rest = drain(after)
+    assert [point.number for point in rest] == list(range(30, 40))
+    assert len(distinct(points + rest)) == 40
+
+
 def test_numbers_go_on_after_the_last_that_is_restored():
     points = drain(make("a=range(9)", trials=5))
     after = make("a=range(9)")
@@ -160,9 +174,10 @@ def test_numbers_go_on_after_the_last_that_is_restored():
     assert after.ask().number == 5
 
 
-def test_the_seed_decides_and_a_resumed_sampler_draws_others():
+@pytest.mark.parametrize("sampler", INSTALLED)
+def test_the_seed_decides_and_a_resumed_sampler_draws_others(sampler):
     def drawn(**options):
-        return [point.params["a"] for point in drain(make("a=interval(0,1)", trials=5, **options))]
+        return [point.params["a"] for point in drain(make("a=interval(0,1)", sampler=sampler, trials=5, **options))]
 
     assert drawn(seed=1) == drawn(seed=1)
     assert not set(drawn(seed=1)) & set(drawn(seed=2))
@@ -214,6 +229,43 @@ def test_asha_is_as_by_hand(sampler):
     assert pruned == asha_by_hand(values, 2)
 
 
+@pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])
+# Hyperband draws a bracket for each draw of the sampler: here none is a repetition.
+@pytest.mark.parametrize(("sampler", "override"), [("grid", "a=range(99)"), ("random", "a=interval(0,1)")])
+def test_a_pruner_of_a_later_process_compares_with_the_runs_before(pruner, sampler, override):
+    def try_out(found, points, value):
+        """How far each run comes."""
+        ends = []
+        for point in points:
+            for evaluation in range(1, 9):
+                found.report(point.number, evaluation, value(point.number))
+                if found.should_prune(point.number):
+                    break
+            ends.append(evaluation)
+            found.tell(point.number, None if evaluation < 8 else [value(point.number)], pruned=evaluation < 8)
+        return ends
+
+    def better(number):
+        return 1 - number / 100  # each is better than all before, so that none of them is pruned
+
+    def worse(number):
+        return 9 - number / 100
+
+    one = make(override, sampler=sampler, pruner=pruner)
+    first = [one.ask() for _ in range(20)]
+    assert set(try_out(one, first, better)) == {8}
+    at_once = try_out(one, [one.ask() for _ in range(10)], worse)
+    later = make(override, sampler=sampler, pruner=pruner, told=20)
+    for point in first:
+        later.restore(point)
+    for point in first:
+        for evaluation in range(1, 9):
+            later.report(point.number, evaluation, better(point.number))
+        later.tell(point.number, [better(point.number)], pruned=False)
+    assert try_out(later, [later.ask() for _ in range(10)], worse) == at_once
+    assert at_once.count(8) < 5
+
+
 def test_asha_waits_for_the_warmup_and_then_for_factor_times_as_long():
     found = make("a=range(99)", pruner="asha", warmup=3, factor=2)
     good, bad = found.ask(), found.ask()
@@ -246,7 +298,36 @@ def test_median_is_as_by_hand():
     assert not found.should_prune(better.number)
 
 
-def hyperbands(told=0):
+@pytest.mark.parametrize("pruner", ["asha", "median"])
+@pytest.mark.parametrize("sampler", ["grid", "tpe"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_value_that_is_not_finite_falls_behind(pruner, sampler, value):
+    found = make("a=range(99)", sampler=sampler, pruner=pruner)
+    for _ in range(6):
+        point = found.ask()
+        found.report(point.number, 1, 1.0)
+        found.tell(point.number, [1.0], pruned=False)
+    for _ in range(5):  # of so many that the sampler has begun to learn from them
+        worse = found.ask()
+        found.report(worse.number, 1, value)
+        assert found.should_prune(worse.number)
+        found.tell(worse.number, None, pruned=True)
+    assert found.ask() is not None
+    assert found.best() == [1.0]
+
+
+def test_where_no_value_was_finite_nothing_has_a_median_to_fall_behind():
+    found = make("a=range(99)", pruner="median")
+    for value in (math.nan, math.inf, math.nan, math.inf, math.inf, math.inf):
+        point = found.ask()
+        found.report(point.number, 1, value)
+        found.tell(point.number, [1.0], pruned=False)
+    point = found.ask()
+    found.report(point.number, 1, 5.0)
+    assert not found.should_prune(point.number)
+
+
+def hyperbands():
     """How far each of 30 runs came, whose values only their numbers decide."""
     found, ends = make("a=interval(0,1)", pruner="hyperband", trials=30), []
     for number in range(30):
@@ -288,10 +369,12 @@ def test_without_a_pruner_nothing_is_pruned_and_strange_numbers_are_passed_over(
 
 def test_a_sampler_whose_package_is_missing_names_it(monkeypatch):
     monkeypatch.setattr(search, "find_spec", lambda name: None)
-    for sampler, package in PACKAGES.items():
-        with pytest.raises(UserError, match=rf"^sweep\.sampler={sampler}: .*pip install {package}$"):
+    for sampler, packages in PACKAGES.items():
+        with pytest.raises(UserError, match=rf"^sweep\.sampler={sampler}: .*pip install {packages[0]}$"):
             make("a=1,2", sampler=sampler)
     assert not any(map(missing_package, ("grid", "random", "tpe", "nsgaii")))
+    monkeypatch.setattr(search, "find_spec", lambda name: None if name == "scipy" else name)
+    assert (missing_package("gp"), missing_package("qmc"), missing_package("cmaes")) == ("scipy", "scipy", "")
 
 
 def test_repetitions_count_by_their_mean():

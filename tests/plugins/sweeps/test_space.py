@@ -240,3 +240,23 @@ def test_a_value_that_is_written_out_reads_as_itself(values):
     meant = [getattr(value, "text", value) for value in parser.parse_override(f"a={values}").value().list]
     read = [parser.parse_override(f"a={text}").value() for text in one(f"a={values}").choices]
     assert list(map(repr, read)) == list(dict.fromkeys(map(repr, meant)))
+
+
+PIECES = ["1", "2.5", "-1", "0", "1e400", "nan", "null", "true", "x", "'a,b'", '"', "'", "[", "]", "{", "}", "(", ")", ",",
+          ":", "=", "choice", "range(", "interval(", "tag(log,", "glob(", "sort(", "shuffle(", "int(", "float(", "step=",
+          "reverse=true", "*", "~", "+", "@", " ", "\\", "${a}", "é"]  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(["a", "a.b", "optimizer", "+callback", "~x", "x@y"]), st.lists(st.sampled_from(PIECES), max_size=9)
+)
+def test_whatever_is_typed_is_read_or_refused_by_its_name(key, pieces):
+    override = f"{key}={''.join(pieces)}"
+    try:
+        space = parse(override)
+    except UserError:
+        refused(override)
+    else:
+        fixed = space.fixed_values + space.fixed_structure
+        assert fixed == [override] or [found.key for found in space.parameters] == [key]
