@@ -146,8 +146,10 @@ def resume(host: Host, folder: Path, overrides: Sequence[str]) -> int:
     if missing := modules - set(flags_of(os.environ)):
         raise UserError(f"{shown(folder)}: the sweep was made with -p {sorted(missing)[0]}; name it again.")
     new = {override.partition("=")[0] for override in overrides}
+    # Another launcher has other options.
+    gone = ("hydra.sweep.dir=", "hydra.launcher.") if "hydra/launcher" in new else ("hydra.sweep.dir=",)
     kept = [override for override in before
-            if not override.lstrip("+").startswith("hydra.sweep.dir=") and override.partition("=")[0] not in new]  # fmt: skip
+            if not override.lstrip("+").startswith(gone) and override.partition("=")[0] not in new]  # fmt: skip
     return Prepared(host, [*kept, *overrides], config_dir).run(folder.absolute())
 
 

@@ -45,6 +45,7 @@ def refused(*overrides):
 
 
 PLAIN = compose()
+PLAIN_BASE = PLAIN.base(())
 
 
 def test_an_option_that_only_one_choice_has_is_swept_over_there_alone():
@@ -92,7 +93,6 @@ def test_a_callback_more_or_not():
         "model.widths=[8,4]",
         "trainer.checkpoint={keep:3}",
         "trainer.precision=bf16",
-        "trainer.monitor=null",
         "trainer.monitor=valid/loss",
         "trainer.evaluate_every='5 steps'",
         r"trainer.evaluate_every=5\ steps",
@@ -103,10 +103,17 @@ def test_a_callback_more_or_not():
 )
 def test_a_value_of_any_kind_is_the_same_as_at_once(override):
     loader = PLAIN._loader
-    base = loader.compose_trial(PLAIN._config, [])
-    changed = loader.experiment(loader.vary(base, [override]), [override])
+    changed = loader.experiment(loader.vary(PLAIN_BASE, [override]), [override])
     assert changed == fully(PLAIN, [override])
-    assert changed != fully(PLAIN, [])
+    assert changed.values != loader.experiment(PLAIN_BASE, []).values
+
+
+def test_null_takes_a_value_back():
+    loader = PLAIN._loader
+    monitored = loader.vary(PLAIN_BASE, ["trainer.monitor=valid/loss"])
+    overrides = ["trainer.monitor=valid/loss", "trainer.monitor=null"]
+    assert loader.experiment(loader.vary(monitored, overrides[1:]), overrides) == fully(PLAIN, overrides)
+    assert loader.experiment(monitored, []).values["trainer"]["monitor"] == "valid/loss"
 
 
 def test_what_refers_to_another_value_follows_it():

@@ -78,7 +78,7 @@ def kill_and_resume(sweeps, seconds, rng):
     assert not sweeps.processes()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("number", range(2))
 def test_a_killed_driver(sweeps, number):
     rng = random.Random(number)
@@ -128,9 +128,9 @@ def bits(folder):
             [{key: value for key, value in row.items() if key != "time"} for row in rows])  # fmt: skip
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_one_signal_saves_what_runs_and_a_resumed_sweep_ends_as_if_there_had_been_none(sweeps, number):
-    sweep = ["-m", "callback=[]", "model.widths=[8]", "trainer.epochs=60", "seed=range(0,4)"]
+    sweep = ["-m", "callback=[]", "model.widths=[8]", "trainer.epochs=40", "seed=range(0,4)"]
     assert sweeps.run("train", *sweep, "hydra.sweep.dir=whole").returncode == 0
     driver = sweeps.start("train", *sweep, "hydra.sweep.dir=s")
     sweeps.wait_for_ends(1)
@@ -205,7 +205,7 @@ def tear(sweeps, offsets):
         assert sorted(trial.folder for trial in trials.values()) == sorted(after), offset
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_torn_ledger(sweeps):
     rng = random.Random(5)
     tear(sweeps, lambda size: [0, *(rng.randrange(size) for _ in range(3))])
@@ -277,3 +277,11 @@ def test_a_record_that_cannot_be_read(sweeps, name, text):
     done = sweeps.run("resume", "s")
     assert done.returncode == 2
     assert "sweep.json is not the record of a sweep" in done.stderr
+
+
+def test_a_sweep_goes_on_with_another_launcher(sweeps):
+    sweep = ["-m", "callback=[]", "model.widths=[8]", "trainer.epochs=1", "seed=0,1", "hydra.launcher.threads=1"]
+    assert sweeps.run("train", *sweep, "hydra.sweep.dir=s").returncode == 0
+    done = sweeps.run("resume", "s", "hydra/launcher=basic")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("sweep: s, 2 finished, 0 failed\n")

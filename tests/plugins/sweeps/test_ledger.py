@@ -123,7 +123,7 @@ def test_a_ledger_is_what_its_events_say(tmp_path_factory, events, again):
     assert ledger.damaged == 0
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.dictionaries(WORDS, st.recursive(st.one_of(WORDS, FLOATS, st.integers(), st.none(), st.booleans()),
                                            lambda inner: st.lists(inner, max_size=3), max_leaves=5)))  # fmt: skip
 def test_a_record_is_one_line_of_json_and_comes_back(record):

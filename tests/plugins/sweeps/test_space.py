@@ -222,7 +222,7 @@ def hydras_grid(overrides):
     return [[text for text in point if text.partition("=")[0] in swept] for point in points]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.lists(VALUES, min_size=1, max_size=3))
 def test_the_grid_is_the_one_that_hydra_makes(values):
     overrides = [f"a{number}={value}" for number, value in enumerate(values)]
@@ -233,7 +233,7 @@ def test_the_grid_is_the_one_that_hydra_makes(values):
     assert [tuple(assignments(point.items())) for point in grid(everything)] == expected
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(LISTS)
 def test_a_value_that_is_written_out_reads_as_itself(values):
     parser = OverridesParser.create()
@@ -247,7 +247,7 @@ PIECES = ["1", "2.5", "-1", "0", "1e400", "nan", "null", "true", "x", "'a,b'", '
           "reverse=true", "*", "~", "+", "@", " ", "\\", "${a}", "é"]  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(
     st.sampled_from(["a", "a.b", "optimizer", "+callback", "~x", "x@y"]), st.lists(st.sampled_from(PIECES), max_size=9)
 )
