@@ -9,8 +9,9 @@ from oarlock.component import field_docs, summary
 from oarlock.plugins import load_host
 from tests.plugins.data.test_mnist import small, write
 
+# A sweep is not part of a run: tests/plugins/sweeps is about it.
 BUILT_IN = {path: entry for path, entry in load_host().registry.entries.items()
-            if entry.plugin.distribution == "oarlock"}  # fmt: skip
+            if entry.plugin.distribution == "oarlock" and entry.group != "sweep"}  # fmt: skip
 
 # With every option set to another value than its default.
 OVERRIDES = {

@@ -238,6 +238,8 @@ class Driver:
         elif kind == "interrupted" or (kind == "lost" and killed == ""):
             # It has not failed: it is taken up again when the sweep is.
             self.ledger.write("again", number=trial.number, attempts=trial.attempts - 1, sync=True)
+            if not self.interrupted:  # somebody else's signal to the worker: a cluster that takes its node back
+                self._queue.append(trial)
         else:
             self._end(trial, "failed", killed or error, seconds, outcome)
 

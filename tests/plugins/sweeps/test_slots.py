@@ -63,6 +63,7 @@ def test_who_has_set_the_threads_has_decided(gpus, expected):
     [
         ("", []),
         ("-1", []),
+        ("0,-1,2", ["0"]),  # CUDA hides what stands after it
         ("0,2", ["0", "2"]),
         (" 3 , 1 ", ["3", "1"]),
         ("GPU-8a5f-11,GPU-9b", ["GPU-8a5f-11", "GPU-9b"]),
