@@ -188,6 +188,7 @@ class Loader(ConfigLoaderImpl):
                 else:
                     kept = parsed
                 overrides = [first for override in kept for first in _first_values(override)]
+                vet_overrides(overrides, self.host.registry)  # a list may hold what no single value may be
             config = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
             vet_hydra(config.hydra, overrides)
             vet_interpolations(config)

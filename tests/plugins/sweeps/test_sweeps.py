@@ -173,6 +173,8 @@ def test_check_looks_at_every_point_of_a_grid_and_at_a_sample_of_a_space(sweeps)
         (["trainer.batch_size=interval(-3,8)"], "trainer.batch_size=-3: expected at least 1"),
         (["trainer.batch_size=interval(0.5,8)"], "trainer.batch_size=interval(0.5,8.0): expected integers"),
         (["optimizer=sgd,sdg"], "Did you mean 'sgd'?"),
+        (["optimizer=null,sgd"], "optimizer=null: null chooses nothing; write optimizer=NAME."),
+        (["optimizer=sgd,null"], "optimizer=null: null chooses nothing; write optimizer=NAME."),
         (["seed=0,1", "hydra.launcher.slots=0"], "hydra.launcher.slots=0: expected at least 1"),
         (["seed=0,1", "hydra.launcher.slot=2"], "Did you mean 'slots'?"),
         (["seed=0,1", "~sweep"], "this sweeper needs sweep=search"),
