@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from oarlock.device import import_paddle
+from tests.forks import Forks
 
 # Paddle warns while it is imported; here warnings are errors.
 import_paddle()
@@ -64,14 +65,20 @@ def mnist():
     return MNIST
 
 
+@pytest.fixture(scope="session")
+def forks():
+    """Runs commands in forks of one process; see tests/forks.py."""
+    made = Forks(environment())
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def oarlock(tmp_path):
+def oarlock(tmp_path, forks):
     """Run `oarlock` as a user does, in an empty folder; returns the completed process."""
 
     def run(*arguments, cwd=tmp_path, env=None, timeout=120):
-        return subprocess.run(
-            command(*arguments), cwd=cwd, env=environment(env), capture_output=True, text=True, timeout=timeout
-        )
+        return forks.run(["oarlock", *map(str, arguments)], cwd, environment(env), timeout)
 
     return run
 
@@ -115,7 +122,8 @@ def command(*arguments):
 
 
 def environment(extra=None):
-    """This process's environment, without what would change an error's form."""
+    """This process's environment with its commands found first, and without what would change an error's form."""
     env = {key: value for key, value in os.environ.items() if key not in ("HYDRA_FULL_ERROR", "COLUMNS")}
     # Tests run side by side on few cores; one thread each is what a sweep would give a trial.
-    return {**env, "OMP_NUM_THREADS": "1", **(extra or {})}
+    path = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
+    return {**env, "PATH": path, "OMP_NUM_THREADS": "1", **(extra or {})}

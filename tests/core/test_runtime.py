@@ -86,6 +86,7 @@ def test_resume_computes_as_the_run_is_recorded_and_says_where_it_cannot(oarlock
 
 
 def test_what_a_later_run_of_the_process_cannot_change_is_said(oarlock, tmp_path):
-    done = oarlock("train", "-m", "runtime.tune=true,false", "model.widths=[8]", "trainer.epochs=1")
+    one_process = ["hydra/sweeper=basic", "hydra/launcher=basic"]
+    done = oarlock("train", "-m", *one_process, "runtime.tune=true,false", "model.widths=[8]", "trainer.epochs=1")
     assert done.returncode == 0, done.stderr
     assert "runtime.tune=false is too late" in done.stderr

@@ -47,27 +47,11 @@ VARYING = [
 ]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """One process that forks for each command."""
-    errors = tmp_path_factory.mktemp("server") / "errors"
-    script = str(Path(__file__).with_name("server.py"))
-    with (
-        errors.open("w") as file,
-        subprocess.Popen(
-            [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True,
-            env=environment(),
-        ) as process,
-    ):  # fmt: skip
-        yield process
-    assert process.returncode == 0, errors.read_text()
-
-
 class Reader:
     """Follows a page in a folder of its own, as somebody who types what it shows."""
 
-    def __init__(self, folder, server):
-        self.folder, self.server = folder, server
+    def __init__(self, folder, forks):
+        self.folder, self.forks = folder, forks
         self.site = folder / ".site"
         self.output = folder / ".output"
         self.code = 0
@@ -75,16 +59,14 @@ class Reader:
     def execute(self, words, interrupt=False):
         """Run `oarlock …` or `python file` in a fork; returns its output."""
         self.output.write_text("")
-        job = {"command": words, "folder": str(self.folder), "output": str(self.output), "path": [str(self.site)]}
-        self.server.stdin.write(json.dumps(job) + "\n")
-        self.server.stdin.flush()
-        child = int(self.server.stdout.readline())
+        env = environment({"PYTHONPATH": str(self.site)})
+        child = self.forks.start(words, self.folder, env, self.output, self.output)
         if interrupt:
             deadline = time.monotonic() + 60
             while "epoch" not in self.output.read_text() and time.monotonic() < deadline:
                 time.sleep(0.01)
             os.kill(child, signal.SIGINT)
-        self.code = int(self.server.stdout.readline())
+        self.code = self.forks.wait(child, timeout=120)
         return self.output.read_text()
 
     def shell(self, line, env=None, timeout=60):
@@ -127,8 +109,8 @@ class Reader:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
-def test_page(page, tmp_path, server):
-    reader = Reader(tmp_path, server)
+def test_page(page, tmp_path, forks):
+    reader = Reader(tmp_path, forks)
     write_mnist(tmp_path / "mnist")
     for block in blocks(page):
         where = f"{page.relative_to(ROOT)}:{block.line}"

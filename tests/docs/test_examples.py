@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import environment
 from tests.docs.pages import ROOT, blocks
-from tests.docs.test_commands import Reader, follow, server  # noqa: F401
+from tests.docs.test_commands import Reader, follow
 from tests.plugins.test_privileges import privileges
 
 EXAMPLES = ROOT / "docs" / "examples"
@@ -21,10 +21,10 @@ NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/pyproject.toml"))
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
-def test_example(name, tmp_path, server):  # noqa: F811
+def test_example(name, tmp_path, forks):
     """A reader copies the package, types what the README shows, which installs it, and runs its tests."""
     package = shutil.copytree(EXAMPLES / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    reader = Reader(tmp_path, server)
+    reader = Reader(tmp_path, forks)
     shown = blocks(package / "README.md")
     assert shown[0].language == "python" or shown[0].commands[0].line == f"pip install ./{name}"
     for block in shown:

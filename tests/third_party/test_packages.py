@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from oarlock import checkpoint
 from tests.conftest import command, environment
@@ -175,6 +176,43 @@ def test_killed_runs_of_theirs_resume_bitwise(run, tmp_path, installed, job):
 def test_an_engine_replaces_the_step(run, tmp_path):
     run("train", "engine=twice", "trainer.max_steps=2", "callback=[]", "hydra.run.dir=run")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["engine"] == "engine/twice"
+
+
+@pytest.mark.slow
+def test_they_are_swept_over_with_the_built_ins_and_their_numbers(run, tmp_path):
+    done = run(
+        "train", "-m", "model=bn_mlp,shell", "model.blocks=1,2", "optimizer=sgd,layer_wise", "optimizer.decay=0.5,0.8",
+        "callback=[]", "trainer.epochs=1", "hydra.sweep.dir=s",
+    )  # fmt: skip
+    assert done.stdout.endswith("sweep: s, 9 finished, 0 failed\n")
+    trials = json.loads(run("report", "s", "--json").stdout)["trials"]
+    chosen = {
+        (record["components"]["model"]["component"], config["model"].get("blocks"), record["components"]["optimizer"]["component"],
+         config["optimizer"].get("decay"))
+        for record, config in (
+            (json.loads((tmp_path / trial["folder"] / "run.json").read_text()),
+             yaml.safe_load((tmp_path / trial["folder"] / "config.yaml").read_text()))
+            for trial in trials
+        )
+    }  # fmt: skip
+    assert chosen == {
+        (model, blocks, optimizer, decay)
+        for model, blocks in [("model/bn_mlp", None), ("model/shell", 1), ("model/shell", 2)]
+        for optimizer, decay in [("optimizer/sgd", None), ("optimizer/layer_wise", 0.5), ("optimizer/layer_wise", 0.8)]
+    }
+    # What a sweep made of them is what a run of their own makes.
+    one = next(
+        trial
+        for trial in trials
+        if "model.blocks=2" in trial["overrides"] and "optimizer.decay=0.8" in trial["overrides"]
+    )
+    run("train", *one["overrides"], "hydra.run.dir=alone")
+    assert equal_ends(tmp_path / "alone", tmp_path / one["folder"])
+    run("train", "-m", "model=shell", "model.width=interval(4,16)", "optimizer=layer_wise", "callback=[]",
+        "optimizer.decay=tag(log,interval(0.1,1))", "trainer.epochs=1", "sweep.trials=4", "hydra.sweep.dir=space")  # fmt: skip
+    widths = [yaml.safe_load(path.read_text())["model"]["width"] for path in tmp_path.glob("space/*/config.yaml")]
+    assert len(widths) == 4
+    assert all(isinstance(width, int) and 4 <= width <= 16 for width in widths)
 
 
 BROKEN = {

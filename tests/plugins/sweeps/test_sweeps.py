@@ -130,10 +130,8 @@ def test_the_timeout_lets_running_trials_end(sweeps):
     assert {trial.status for trial in sweeps.trials().values()} == {"completed"}
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
 def test_launchers_of_hydra_batch_by_batch(sweeps, launcher):
-    if launcher == "joblib":
-        pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed")
     space = ["optimizer.learning_rate=0.1,1e30", "seed=0,1"]
     done = sweeps.run("train", "-m", *JOB, f"hydra/launcher={launcher}", *space, "optimizer=sgd", "hydra.sweep.dir=s")
     assert done.returncode == 1, done.stderr
@@ -154,38 +152,38 @@ def test_check_looks_at_every_point_of_a_grid_and_at_a_sample_of_a_space(sweeps)
     assert "Did you mean 'valid/accuracy'?" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["seed=interval(0,3)", "sweep.sampler=grid"], "a grid needs a finite list: seed=1,2,3"),
-        (["seed=0,1", "sweep.sampler=tpee"], "sweep.sampler=tpee: there is no such sampler. Did you mean 'tpe'?"),
-        (["seed=0,1", "sweep.prunr=asha"], "'sweep' has no option 'prunr'. Did you mean 'pruner'?"),
-        (["seed=0,1", "sweep.pruner=asah"], "there is no such pruner. Did you mean 'asha'?"),
-        (["seed=0,1", "sweep.trials=0"], "trials=0: expected at least 1"),
-        (["seed=0,1", "sweep.timeout=soon"], "timeout=soon: expected seconds, or 90s, 15m, 8h"),
-        (["seed=0,1", "sweep.memory_limit=lots"], "memory_limit=lots: expected bytes, or 800M, 4G"),
-        (["seed=0,1", "sweep.seeds=2"], "sweep.seeds=2 beside a sweep over seed: choose one of them"),
-        (["seed=0,1", "sweep.objective=[a,b]", "sweep.pruner=asha"], "no trial is simply behind"),
-        (["optimizer=sgd,adam", "optimizer.lr=1,2"], "Did you mean 'learning_rate'?"),
-        (["optimizer=sgd,adam", "optimizer.lr=1"], "Did you mean 'learning_rate'?"),
-        (["seed=1,oops"], "seed=oops: Value 'oops'"),
-        (["seed=-1,1"], "seed=-1: expected at least 0"),
-        (["trainer.batch_size=interval(-3,8)"], "trainer.batch_size=-3: expected at least 1"),
-        (["trainer.batch_size=interval(0.5,8)"], "trainer.batch_size=interval(0.5,8.0): expected integers"),
-        (["optimizer=sgd,sdg"], "Did you mean 'sgd'?"),
-        (["optimizer=null,sgd"], "optimizer=null: null chooses nothing; write optimizer=NAME."),
-        (["optimizer=sgd,null"], "optimizer=null: null chooses nothing; write optimizer=NAME."),
-        (["seed=0,1", "hydra.launcher.slots=0"], "hydra.launcher.slots=0: expected at least 1"),
-        (["seed=0,1", "hydra.launcher.slot=2"], "Did you mean 'slots'?"),
-        (["seed=0,1", "~sweep"], "this sweeper needs sweep=search"),
-    ],
-)  # fmt: skip
-def test_a_sweep_that_is_not_valid_leaves_nothing(sweeps, arguments, said):
-    done = sweeps.run("train", "-m", *JOB, *arguments, "hydra.sweep.dir=s")
-    assert done.returncode == 2, done.stdout
-    assert said in done.stderr
-    assert len(done.stderr.splitlines()) <= 4
-    assert [path.name for path in sweeps.folder.iterdir()] == ["site"]
+REFUSED = [
+    (["seed=interval(0,3)", "sweep.sampler=grid"], "a grid needs a finite list: seed=1,2,3"),
+    (["seed=0,1", "sweep.sampler=tpee"], "sweep.sampler=tpee: there is no such sampler. Did you mean 'tpe'?"),
+    (["seed=0,1", "sweep.prunr=asha"], "'sweep' has no option 'prunr'. Did you mean 'pruner'?"),
+    (["seed=0,1", "sweep.pruner=asah"], "there is no such pruner. Did you mean 'asha'?"),
+    (["seed=0,1", "sweep.trials=0"], "trials=0: expected at least 1"),
+    (["seed=0,1", "sweep.timeout=soon"], "timeout=soon: expected seconds, or 90s, 15m, 8h"),
+    (["seed=0,1", "sweep.memory_limit=lots"], "memory_limit=lots: expected bytes, or 800M, 4G"),
+    (["seed=0,1", "sweep.seeds=2"], "sweep.seeds=2 beside a sweep over seed: choose one of them"),
+    (["seed=0,1", "sweep.objective=[a,b]", "sweep.pruner=asha"], "no trial is simply behind"),
+    (["optimizer=sgd,adam", "optimizer.lr=1,2"], "Did you mean 'learning_rate'?"),
+    (["optimizer=sgd,adam", "optimizer.lr=1"], "Did you mean 'learning_rate'?"),
+    (["seed=1,oops"], "seed=oops: Value 'oops'"),
+    (["seed=-1,1"], "seed=-1: expected at least 0"),
+    (["trainer.batch_size=interval(-3,8)"], "trainer.batch_size=-3: expected at least 1"),
+    (["trainer.batch_size=interval(0.5,8)"], "trainer.batch_size=interval(0.5,8.0): expected integers"),
+    (["optimizer=sgd,sdg"], "Did you mean 'sgd'?"),
+    (["optimizer=null,sgd"], "optimizer=null: null chooses nothing; write optimizer=NAME."),
+    (["optimizer=sgd,null"], "optimizer=null: null chooses nothing; write optimizer=NAME."),
+    (["seed=0,1", "hydra.launcher.slots=0"], "hydra.launcher.slots=0: expected at least 1"),
+    (["seed=0,1", "hydra.launcher.slot=2"], "Did you mean 'slots'?"),
+    (["seed=0,1", "~sweep"], "this sweeper needs sweep=search"),
+]  # fmt: skip
+
+
+def test_a_sweep_that_is_not_valid_leaves_nothing(ask, tmp_path):
+    lines = [" ".join(["train", "-m", *JOB, *arguments, f"hydra.sweep.dir={tmp_path}/s"]) for arguments, _ in REFUSED]
+    for answer, (arguments, said) in zip(ask(None, *lines), REFUSED, strict=True):
+        assert answer.code == 2, arguments
+        assert said in answer.err
+        assert len(answer.err.splitlines()) <= 4, answer.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_objective_that_no_run_measures_ends_the_sweep(sweeps):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from enum import Enum
@@ -42,6 +43,37 @@ class LayerWise:
         from paddle.optimizer import Momentum
 
         return Momentum(schedule(-self.sign.value * self.learning_rate), 0.5, parameters=parameters)
+
+
+@component
+class Shell:
+    """Residual blocks of one width behind a linear layer.
+
+    Args:
+        width: units of a block.
+        blocks: how many.
+    """
+
+    width: int = 8
+    blocks: int = 1
+
+    @hookimpl
+    def build_model(self, spec):
+        from paddle import nn
+
+        class Block(nn.Layer):
+            def __init__(self, width):
+                super().__init__()
+                self.inner = nn.Linear(width, width)
+
+            def forward(self, x):
+                return x + nn.functional.relu(self.inner(x))
+
+        blocks = [Block(self.width) for _ in range(self.blocks)]
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(math.prod(spec.input_shape), self.width), *blocks,
+            nn.Linear(self.width, spec.num_outputs),
+        )  # fmt: skip
 
 
 @component
@@ -186,6 +218,7 @@ def register_hookspecs(register):
 
 @hookimpl
 def register_components(register):
+    register("model/shell", Shell)
     register("optimizer/layer_wise", LayerWise)
     register("schedule/halving", Halving)
     register("regularizer/outputs", Outputs)
