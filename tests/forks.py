@@ -75,9 +75,8 @@ class Forks:
                 output.unlink()
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        assert self._process.wait(30) == 0
+        self._process.kill()
+        self._process.communicate()
 
 
 def run(job: dict) -> int:

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from oarlock.component import component
-from oarlock.errors import Exit, NonFiniteError, OarlockError, RunFailed, UserError, nearest
+from oarlock.errors import Exit, NonFiniteError, OarlockError, RunFailed, UserError, nearest, shown_path
 from oarlock.hookspecs import API_VERSION, hookimpl, hookspec
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ __all__ = [
     "hookimpl",
     "hookspec",
     "nearest",
+    "shown_path",
     "train",
 ]
 

@@ -195,10 +195,10 @@ def _print_config(args: argparse.Namespace, sweeps: bool) -> int:
 
 def _report(run: Run) -> None:
     """What the user sees last: how it ended, how good it is, where it is, what to try next."""
-    from oarlock.record import shown
+    from oarlock.errors import shown_path
 
     assert run.folder is not None
-    folder = shown(run.folder)
+    folder = shown_path(run.folder)
     reason = f" ({run.stop_reason})" if run.stop_reason else ""
     print(f"{run.status.replace('_', ' ')} after {run.step} steps{reason}")
     if run.best is not None:
@@ -212,9 +212,13 @@ def _report(run: Run) -> None:
 
 
 def _report_interrupted(stop: Interrupted) -> int:
-    from oarlock.record import shown
+    from oarlock.errors import shown_path
 
-    print(f"stopped by {stop}, saved; 'oarlock resume {shown(stop.folder)}' continues it", file=sys.stderr, flush=True)
+    print(
+        f"stopped by {stop}, saved; 'oarlock resume {shown_path(stop.folder)}' continues it",
+        file=sys.stderr,
+        flush=True,
+    )
     return Exit.INTERRUPTED
 
 

@@ -22,11 +22,11 @@ from oarlock import checkpoint, config, vetting
 from oarlock.checking import check
 from oarlock.config_files import read_yaml
 from oarlock.device import import_paddle
-from oarlock.errors import RunFailed, UserError, nearest, one_line, raised_at, warn
+from oarlock.errors import RunFailed, UserError, nearest, one_line, raised_at, shown_path, warn
 from oarlock.evaluation import evaluate as evaluate_split
 from oarlock.experiment import build_run, complete_run
 from oarlock.plugins import NO_DISTRIBUTION, Host, load_host
-from oarlock.record import CONFIG, LOG, RunFolder, shown, write_text
+from oarlock.record import CONFIG, LOG, RunFolder, write_text
 from oarlock.run import Run
 from oarlock.signals import Signals
 from oarlock.training import Interrupted, finish
@@ -239,7 +239,7 @@ def execute(run: Run, signals: Signals) -> None:
             if isinstance(error, (RunFailed, UserError)):
                 raise
             raise RunFailed(
-                f"{reason} (at {where}){raised_at(error)}; traceback: {shown(record.path / LOG)}"
+                f"{reason} (at {where}){raised_at(error)}; traceback: {shown_path(record.path / LOG)}"
             ) from error
 
 
@@ -336,13 +336,13 @@ def resume(
     composed = load_recorded(host, record, overrides)
     now, changes = current_versions(host, record)
     if changes and not allow_drift:
-        raise UserError(f"{shown(folder)}: since the run was made, {', '.join(changes)}.\n"
+        raise UserError(f"{shown_path(folder)}: since the run was made, {', '.join(changes)}.\n"
                         "It would not go on exactly; continue it all the same with --allow-drift.")  # fmt: skip
     import_paddle()  # before the signals are watched: it installs handlers of its own
     with Signals(last) as signals, record.locked():
         status = record.record["status"]
         if status in ("completed", "early_stopped", "pruned") and not overrides:
-            say(f"{shown(folder)}: {status} already; to train longer give trainer.epochs=…")
+            say(f"{shown_path(folder)}: {status} already; to train longer give trainer.epochs=…")
             return None
         files, path = _intact(folder)
         run = build_run(host, composed, record.record.get("runtime", {}), hooks)
@@ -355,12 +355,12 @@ def resume(
             if _longer(record, run):
                 run.stop_reason, run.status = "", "running"
             run.history = record.truncate_metrics(_rows(files))
-            say(f"resuming {shown(folder)} from step {run.step}")
+            say(f"resuming {shown_path(folder)} from step {run.step}")
         else:
             if run.config.trainer.init_from:
                 warm_start(run, Path(run.config.trainer.init_from))
             record.truncate_metrics(0)
-            say(f"resuming {shown(folder)} from the start: it has no checkpoint")
+            say(f"resuming {shown_path(folder)} from the start: it has no checkpoint")
         if root.is_dir():
             with contextlib.suppress(OSError):  # a read-only disk is reported when the next checkpoint is due
                 checkpoint.set_aside_damaged(root, path)
@@ -406,12 +406,12 @@ def evaluate(folder: Path, overrides: Sequence[str] = (), splits: Sequence[str] 
     run = build_run(host, load_recorded(host, record, overrides), record.record.get("runtime", {}))
     files, path = _intact(folder)
     if path is None:
-        raise UserError(f"{shown(folder)}: it has no intact checkpoint to evaluate.")
+        raise UserError(f"{shown_path(folder)}: it has no intact checkpoint to evaluate.")
     arrays = checkpoint.unpack_arrays(files.get(checkpoint.BEST, files[checkpoint.MODEL]))
     try:
         checkpoint.load_weights(run.model, arrays, path.name)
     except RunFailed as error:
-        raise UserError(f"{shown(folder)}: {error}.") from error
+        raise UserError(f"{shown_path(folder)}: {error}.") from error
     run.model.eval()
     metrics: dict[str, float] = {}
     for split in splits or [split for split in run.splits if split != "train"]:

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterable
 from enum import IntEnum
+from pathlib import Path
 
 
 class Exit(IntEnum):
@@ -82,3 +83,11 @@ def raised_at(error: BaseException) -> str:
     # Where Paddle noticed it says less than who called Paddle.
     own = [frame for frame in frames if not {"paddle", "numpy"} & set(frame.filename.split("/"))]
     return f"\nraised at {own[-1].filename}:{own[-1].lineno}" if own else ""
+
+
+def shown_path(path: Path) -> str:
+    """The path as a user would type it from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

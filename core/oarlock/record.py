@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from oarlock.errors import OarlockError, UserError
+from oarlock.errors import OarlockError, UserError, shown_path
 
 CONFIG, RUN, METRICS, LOG = "config.yaml", "run.json", "metrics.jsonl", "train.log"
 
@@ -70,7 +70,7 @@ class RunFolder:
                     continue
                 shutil.rmtree(scratch, ignore_errors=True)
                 raise UserError(
-                    f"{shown(path)} exists already.\nContinue it with 'oarlock resume {shown(path)}', or choose another "
+                    f"{shown_path(path)} exists already.\nContinue it with 'oarlock resume {shown_path(path)}', or choose another "
                     "hydra.run.dir."
                 ) from error
             sync_folder(target.parent)
@@ -89,7 +89,7 @@ class RunFolder:
                 # A record lock belongs to this process; a loader process that outlives it must not inherit it.
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise UserError(f"{shown(self.path)}: another process is working on this run.") from error
+                raise UserError(f"{shown_path(self.path)}: another process is working on this run.") from error
             try:
                 yield
             finally:
@@ -173,15 +173,7 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def shown(path: Path) -> str:
-    """The path as a user would type it from here."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
 def _near(path: Path) -> str:
     """The newest run below a folder that is not one itself."""
     runs = sorted(path.glob("**/" + RUN), key=lambda file: file.stat().st_mtime) if path.is_dir() else []
-    return f" The newest run in it is {shown(runs[-1].parent)}." if runs else ""
+    return f" The newest run in it is {shown_path(runs[-1].parent)}." if runs else ""

@@ -28,9 +28,9 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from oarlock import commands, config, vetting
-from oarlock.errors import Exit, RunFailed, UserError, describe, nearest
+from oarlock.errors import Exit, RunFailed, UserError, describe, nearest, shown_path
 from oarlock.plugins import Host, load_host
-from oarlock.record import RUN, shown, write_text
+from oarlock.record import RUN, write_text
 from oarlock.selection import flags_of
 from oarlock.training import Interrupted
 from oarlock.translation import user_errors
@@ -95,7 +95,7 @@ class Prepared:
         except SystemExit as stop:
             if stop.code != Exit.INTERRUPTED:
                 raise
-            print(f"stopped by a signal; what was finished is in {shown(folder)}", file=sys.stderr, flush=True)
+            print(f"stopped by a signal; what was finished is in {shown_path(folder)}", file=sys.stderr, flush=True)
             return Exit.INTERRUPTED
         return int(code) if self.resumable else _summarise(folder)
 
@@ -135,7 +135,7 @@ def resume(host: Host, folder: Path, overrides: Sequence[str]) -> int:
         record = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
         before, config_dir, command = list(record["overrides"]), record["config_dir"], list(record["command"])
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise UserError(f"{shown(folder / SWEEP)} is not the record of a sweep: {error}") from error
+        raise UserError(f"{shown_path(folder / SWEEP)} is not the record of a sweep: {error}") from error
     for override in vetting.parse(overrides):
         key = override.key_or_group
         if not any(key == name or key.startswith(f"{name}.") for name in RESUMABLE):
@@ -144,7 +144,7 @@ def resume(host: Host, folder: Path, overrides: Sequence[str]) -> int:
                             f"It accepts: {', '.join(f'{name}…' for name in RESUMABLE)}.")  # fmt: skip
     modules = {word for flag, word in pairwise(command) if flag == "-p"}
     if missing := modules - set(flags_of(os.environ)):
-        raise UserError(f"{shown(folder)}: the sweep was made with -p {sorted(missing)[0]}; name it again.")
+        raise UserError(f"{shown_path(folder)}: the sweep was made with -p {sorted(missing)[0]}; name it again.")
     new = {override.partition("=")[0] for override in overrides}
     # Another launcher has other options.
     gone = ("hydra.sweep.dir=", "hydra.launcher.") if "hydra/launcher" in new else ("hydra.sweep.dir=",)
@@ -184,7 +184,7 @@ def job(composed: DictConfig) -> float:
     """One run of a sweep, in whatever process the launcher chose; the monitored value, NaN for a failure."""
     hydra = HydraConfig.get()
     folder, overrides = Path(hydra.runtime.output_dir), list(hydra.overrides.task)
-    print(f"{shown(folder)}: {' '.join(overrides)}", flush=True)
+    print(f"{shown_path(folder)}: {' '.join(overrides)}", flush=True)
     host = load_host()
     try:
         if _stopped(folder, overrides):
@@ -235,7 +235,9 @@ def _new_folder(host: Host, composed: DictConfig, overrides: Sequence[str]) -> P
                 continue
             if folder.is_dir() and not any(folder.iterdir()):
                 return folder
-            again = f"Continue it with 'oarlock resume {shown(folder)}', or choose" if is_sweep(folder) else "Choose"
+            again = (
+                f"Continue it with 'oarlock resume {shown_path(folder)}', or choose" if is_sweep(folder) else "Choose"
+            )
             raise UserError(f"{folder} exists already.\n{again} another hydra.sweep.dir.") from error
         except OSError as error:
             raise UserError(f"{folder}: the sweep's folder cannot be made: {error.strerror}.") from error
@@ -251,21 +253,21 @@ def _summarise(folder: Path) -> int:
             record: dict[str, Any] = json.loads((job_folder / RUN).read_text(encoding="utf-8"))
             best = record["best"]
             if record["status"] not in ("completed", "early_stopped", "pruned"):
-                failed.append(f"failed: {shown(job_folder)}: {record['reason'] or record['status']}")
+                failed.append(f"failed: {shown_path(job_folder)}: {record['reason'] or record['status']}")
             elif best is None:
-                done.append((-math.inf, f"not evaluated  {shown(job_folder)}"))
+                done.append((-math.inf, f"not evaluated  {shown_path(job_folder)}"))
             else:
-                line = f"{best['monitor']} {best['value']:.4f}  {shown(job_folder)}"
+                line = f"{best['monitor']} {best['value']:.4f}  {shown_path(job_folder)}"
                 done.append((best["value"] if record["direction"] == "max" else -best["value"], line))
         elif not any(job_folder.iterdir()):
-            failed.append(f"failed: {shown(job_folder)}: it left no record")
+            failed.append(f"failed: {shown_path(job_folder)}: it left no record")
         for error in sorted(job_folder.glob("error-*.txt")):
-            failed.append(f"failed: {shown(job_folder)}: {error.read_text(encoding='utf-8').strip()}")
+            failed.append(f"failed: {shown_path(job_folder)}: {error.read_text(encoding='utf-8').strip()}")
     for _, line in sorted(done, key=lambda item: -item[0]):
         print(line)
     for line in failed:
         print(line)
-    print(f"sweep: {shown(folder)}, {len(done)} finished, {len(failed)} failed")
+    print(f"sweep: {shown_path(folder)}, {len(done)} finished, {len(failed)} failed")
     return Exit.RUN_FAILED if failed else Exit.DONE
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -11,7 +10,6 @@ import struct
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -108,7 +106,17 @@ class Reader:
         return self.shell(command.line)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+# Those that run a package's own tests, or a cluster.
+LONG = ("new-plugin.md", "ray.md")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=str(page.relative_to(ROOT)), marks=pytest.mark.long if page.name in LONG else ())
+        for page in PAGES
+    ],
+)
 def test_page(page, tmp_path, forks):
     reader = Reader(tmp_path, forks)
     write_mnist(tmp_path / "mnist")

@@ -39,7 +39,13 @@ def register_components(register):
 '''
 
 
-@pytest.mark.parametrize("path", OWN)
+# One of each group at once, the others among the tests that take minutes.
+FIRST = {path.partition("/")[0]: path for path in reversed(OWN)}.values()
+
+
+@pytest.mark.parametrize(
+    "path", [path if path in FIRST else pytest.param(path, marks=pytest.mark.long) for path in OWN]
+)
 def test_it_conforms(tmp_path, plugin, monkeypatch, path):
     monkeypatch.syspath_prepend(plugin(CURVE, "curve")["PYTHONPATH"])
     write(tmp_path / "idx", *small(rows=120, height=12, width=12))

@@ -27,6 +27,12 @@ class LocalLauncher(Launcher):
         if not config.hydra.sweeper._target_.startswith("hydra_plugins.oarlock."):
             raise UserError("hydra/launcher=local works for oarlock's own sweeper; add hydra/launcher=basic.")
 
+    def check_device(self, device: str) -> None:
+        """Refuse a device that no trial will see."""
+        from oarlock_plugins.sweeps.pool import refuse_hidden_gpu
+
+        refuse_hidden_gpu(device, 1)
+
     def open_pool(self, device: str, wanted: int | None = None) -> Any:
         """Workers for a sweep.
 

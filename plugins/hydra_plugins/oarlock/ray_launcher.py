@@ -54,6 +54,12 @@ class RayLauncher(Launcher):
             finally:
                 cluster.close()
 
+    def check_device(self, device: str) -> None:
+        """Refuse a device that no trial will see."""
+        from oarlock_plugins.sweeps.pool import refuse_hidden_gpu
+
+        refuse_hidden_gpu(device, int(self._demand.num_gpus))
+
     def open_pool(self, device: str, wanted: int | None = None) -> Any:
         """Workers for a sweep.
 

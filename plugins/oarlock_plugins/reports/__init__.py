@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from oarlock import Exit, UserError, hookimpl
+from oarlock import Exit, UserError, hookimpl, shown_path
 
 
 def configure(parser):
@@ -23,7 +23,7 @@ def configure(parser):
 
 def run(args):
     from oarlock_plugins.reports.collect import collect
-    from oarlock_plugins.reports.output import as_csv, as_json, as_text, chosen_columns, shown_path
+    from oarlock_plugins.reports.output import as_csv, as_json, as_text, chosen_columns
     from oarlock_plugins.reports.rows import make_rows
 
     found = collect(args.folder)

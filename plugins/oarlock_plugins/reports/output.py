@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from oarlock import UserError
+from oarlock import UserError, shown_path
 from oarlock_plugins.reports.collect import Collection, Run
 from oarlock_plugins.reports.rows import COSTS, Row, check_column, fact, measure, metrics
 from oarlock_plugins.reports.values import finite, measured, setting
@@ -129,13 +129,6 @@ def cell(row: Row, name: str) -> str:
     if name in ("folder", "log"):
         return shown_path(Path(value)) if value else ""
     return setting(value)
-
-
-def shown_path(path: Path | None) -> str:
-    """The path as a user would type it from here."""
-    if path is None:
-        return ""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _aligned(head: list[str], cells: list[list[str]]) -> str:

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from oarlock import shown_path
 from oarlock_plugins.reports.charts import chart_data, link, name_of
 from oarlock_plugins.reports.collect import Collection, Run
-from oarlock_plugins.reports.output import cell, chosen_columns, heading, shown_path
+from oarlock_plugins.reports.output import cell, chosen_columns, heading
 from oarlock_plugins.reports.rows import Row
 from oarlock_plugins.reports.values import setting
 

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
-from oarlock import RunFailed
+from oarlock import RunFailed, UserError
 
 # A worker that was told to leave and does not is ended after so many seconds.
 LEAVE_SECONDS = 5.0
@@ -295,6 +295,20 @@ def plan_slots(
             own["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
         planned.append(own)
     return planned
+
+
+def refuse_hidden_gpu(device: str, seen: int) -> None:
+    """Check what a trial asks for against the GPUs that its worker sees, which it numbers from 0.
+
+    Raises:
+        UserError: it asks for one that it will not see.
+    """
+    kind, _, number = device.partition(":")
+    if kind == "gpu" and int(number or 0) >= max(1, seen):
+        raise UserError(
+            f"device={device}: a trial of this sweep sees {max(1, seen)} GPU{'s' if seen > 1 else ''}, numbered from 0.\n"
+            "Write device=gpu; the variable CUDA_VISIBLE_DEVICES says which GPUs a sweep may use."
+        )
 
 
 def visible_gpus(environment: dict[str, str], driver: Path = Path("/proc/driver/nvidia/gpus")) -> list[str]:

@@ -6,9 +6,9 @@ import shlex
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from oarlock import shown_path
 from oarlock_plugins.sweeps.ledger import FINISHED, Trial
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def summary(driver: Driver) -> str:
     failed = [trial for trial in trials.values() if trial.status == "failed"]
     for trial in failed:
         log = driver.log(trial)
-        where = f"; log: {_shown(log)}" if log.is_file() else ""
+        where = f"; log: {shown_path(log)}" if log.is_file() else ""
         error = " ".join(trial.error.split("\n"))
         lines.append(f"failed: {_path(driver, trial)}: {error}{where}")
     if ranked:
@@ -99,7 +99,7 @@ def summary(driver: Driver) -> str:
     counts = [f"{finished} finished"]
     counts += [f"{pruned} pruned"] if pruned else []
     counts += [f"{waiting} to go on with"] if waiting else []
-    lines.append(f"sweep: {_shown(driver.folder)}, {', '.join([*counts, f'{len(failed)} failed'])}")
+    lines.append(f"sweep: {shown_path(driver.folder)}, {', '.join([*counts, f'{len(failed)} failed'])}")
     return "\n".join(lines)
 
 
@@ -120,8 +120,4 @@ def short(value: str) -> str:
 
 
 def _path(driver: Driver, trial: Trial) -> str:
-    return _shown(driver.folder / trial.folder)
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    return shown_path(driver.folder / trial.folder)

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from oarlock import UserError
+from oarlock import UserError, shown_path
 from oarlock_plugins.sweeps.composer import Composer
 from oarlock_plugins.sweeps.display import display_for
 from oarlock_plugins.sweeps.driver import SEED, Driver
@@ -68,6 +68,13 @@ class Sweep:
         for values in islice(self._known_points(), MOST_CHECKED):
             self.composer.prepare(values)
 
+    def devices(self) -> list[str]:
+        """What the trials ask for, `device` in their configurations."""
+        # Choices are kept as they are written, where a colon needs a backslash or quotes.
+        swept = [choice.translate({ord(sign): None for sign in "\\\"'"}) for one in self.composer.space.parameters
+                 if one.key == "device" for choice in one.choices]  # fmt: skip
+        return swept or [self.composer.base_values()["device"]]
+
     def points(self, limit: int) -> list[list[str]]:
         """The overrides of the runs of a grid, or of a sample of a space; at most `limit`."""
         if self.sampler == "grid":
@@ -115,7 +122,9 @@ class Sweep:
             driver.ledger.close()
         print(summary(driver), flush=True)
         if driver.interrupted:
-            print(f"stopped by a signal; 'oarlock resume {shown(folder)}' continues it", file=sys.stderr, flush=True)
+            print(
+                f"stopped by a signal; 'oarlock resume {shown_path(folder)}' continues it", file=sys.stderr, flush=True
+            )
         return driver.code
 
     def _run_batches(self, driver: Driver, launcher: Any) -> None:
@@ -135,11 +144,6 @@ class Sweep:
 
 
 BATCH = 4
-
-
-def shown(path: Path) -> str:
-    """The path as a user would type it from here."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _joined(value: Any) -> str:

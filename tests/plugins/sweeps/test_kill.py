@@ -92,7 +92,7 @@ def test_a_killed_driver_at_twenty_moments(sweeps, number):
     kill_and_resume(sweeps, rng.uniform(0.0, 7.0), rng)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_driver_that_is_killed_again_and_again(sweeps):
     command = ["train", "-m", *JOB, *SPACE, f"sweep.trials={TRIALS}", "hydra.sweep.dir=s"]
     for seconds in (1.0, 3.5, 2.5):
@@ -108,6 +108,7 @@ def test_a_driver_that_is_killed_again_and_again(sweeps):
     assert_whole(sweeps, sweeps.run("resume", "s"), before)
 
 
+@pytest.mark.long
 def test_a_worker_that_hangs_ends_when_its_driver_is_killed(sweeps):
     driver = sweeps.start("train", "-p", "trouble", "-m", "callback=[trouble]", "callback.trouble.how=hang", "seed=0,1",
                           "model.widths=[8]", "hydra.sweep.dir=s")  # fmt: skip
@@ -257,6 +258,7 @@ def test_a_finished_sweep_can_be_given_more_trials(sweeps):
     assert "seed=3: a resumed sweep is the same sweep" in done.stderr
 
 
+@pytest.mark.long
 def test_two_drivers_of_one_sweep(sweeps):
     driver = sweeps.start("train", "-p", "trouble", "-m", "callback=[trouble]", "callback.trouble.how=hang",
                           "model.widths=[8]", "seed=0,1", "hydra.sweep.dir=s")  # fmt: skip
@@ -279,6 +281,7 @@ def test_a_record_that_cannot_be_read(sweeps, name, text):
     assert "sweep.json is not the record of a sweep" in done.stderr
 
 
+@pytest.mark.long
 def test_a_sweep_goes_on_with_another_launcher(sweeps):
     sweep = ["-m", "callback=[]", "model.widths=[8]", "trainer.epochs=1", "seed=0,1", "hydra.launcher.threads=1"]
     assert sweeps.run("train", *sweep, "hydra.sweep.dir=s").returncode == 0

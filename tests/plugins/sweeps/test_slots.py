@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from oarlock_plugins.sweeps.pool import plan_slots, visible_gpus
+from oarlock import UserError
+from oarlock_plugins.sweeps.pool import plan_slots, refuse_hidden_gpu, visible_gpus
 
 
 def plan(slots=None, threads=None, per_gpu=1, gpus=(), cores=8, environment=None):
@@ -81,3 +82,14 @@ def test_the_gpus_are_those_of_the_driver_when_nobody_names_any(tmp_path):
     for number in range(3):
         (tmp_path / f"0000:0{number}:00.0").mkdir()
     assert visible_gpus({}, tmp_path) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(("device", "seen"), [("cpu", 0), ("auto", 0), ("gpu", 1), ("gpu:0", 0), ("gpu:1", 2)])
+def test_a_device_that_a_trial_sees(device, seen):
+    refuse_hidden_gpu(device, seen)
+
+
+@pytest.mark.parametrize(("device", "seen"), [("gpu:1", 0), ("gpu:1", 1), ("gpu:2", 2)])
+def test_a_gpu_that_no_trial_sees(device, seen):
+    with pytest.raises(UserError, match=f"device={device}"):
+        refuse_hidden_gpu(device, seen)

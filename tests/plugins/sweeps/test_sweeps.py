@@ -130,7 +130,9 @@ def test_the_timeout_lets_running_trials_end(sweeps):
     assert {trial.status for trial in sweeps.trials().values()} == {"completed"}
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
+@pytest.mark.parametrize(
+    "launcher", ["basic", *(pytest.param(name, marks=pytest.mark.long) for name in ("joblib", "submitit_local"))]
+)
 def test_launchers_of_hydra_batch_by_batch(sweeps, launcher):
     space = ["optimizer.learning_rate=0.1,1e30", "seed=0,1"]
     done = sweeps.run("train", "-m", *JOB, f"hydra/launcher={launcher}", *space, "optimizer=sgd", "hydra.sweep.dir=s")
@@ -173,6 +175,8 @@ REFUSED = [
     (["optimizer=sgd,null"], "optimizer=null: null chooses nothing; write optimizer=NAME."),
     (["seed=0,1", "hydra.launcher.slots=0"], "hydra.launcher.slots=0: expected at least 1"),
     (["seed=0,1", "hydra.launcher.slot=2"], "Did you mean 'slots'?"),
+    (["seed=0,1", "device=gpu:1"], "device=gpu:1: a trial of this sweep sees 1 GPU"),
+    (["device=cpu,gpu:3"], "device=gpu:3: a trial of this sweep sees 1 GPU"),
     (["seed=0,1", "~sweep"], "this sweeper needs sweep=search"),
 ]  # fmt: skip
 
