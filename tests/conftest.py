@@ -9,8 +9,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from oarlock import checkpoint
 from oarlock.device import import_paddle
 from tests.forks import Forks
 
@@ -127,3 +129,20 @@ def environment(extra=None):
     # Tests run side by side on few cores; one thread each is what a sweep would give a trial.
     path = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
     return {**env, "PATH": path, "OMP_NUM_THREADS": "1", **(extra or {})}
+
+
+def equal_ends(first, second):
+    """Whether two runs left the same checkpoint and the same record, to the bit; fails where they did not."""
+    ends = [checkpoint.newest_intact(folder / "checkpoints")[1] for folder in (first, second)]
+    for name in ("model.safetensors", "optimizer.safetensors", "components.safetensors"):
+        ours, theirs = (checkpoint.unpack_arrays(end[name]) for end in ends)
+        assert ours.keys() == theirs.keys()
+        for key in ours:
+            np.testing.assert_array_equal(ours[key], theirs[key], err_msg=key)
+    rows = []
+    for folder in (first, second):
+        rows.append([json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()])
+        for row in rows[-1]:
+            del row["time"]
+    assert rows[0] == rows[1]
+    return True

@@ -6,16 +6,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from oarlock.component import component
-from oarlock.errors import Exit, NonFiniteError, OarlockError, RunFailed, UserError, nearest, shown_path
+from oarlock.errors import Exit, NonFiniteError, OarlockError, RunFailed, UserError, nearest, shown_path, warn
 from oarlock.hookspecs import API_VERSION, hookimpl, hookspec
 
 if TYPE_CHECKING:
     from oarlock.commands import Result, Runner, train
     from oarlock.config import Experiment
-    from oarlock.data import Arrays, Batch, Data, InputSpec, ModelSpec
+    from oarlock.data import Arrays, Batch, Data, InputSpec, ModelSpec, Rows, each
     from oarlock.evaluation import Metric
     from oarlock.optimization import decays
     from oarlock.run import Run
+    from oarlock.step import build_eager_evaluation, build_eager_step, read_losses
     from oarlock.training import Interrupted
 
 __version__ = "0.1.0"
@@ -32,8 +33,13 @@ _LAZY = {
     "ModelSpec": "data",
     "Result": "commands",
     "Run": "run",
+    "Rows": "data",
     "Runner": "commands",
+    "build_eager_evaluation": "step",
+    "build_eager_step": "step",
     "decays": "optimization",
+    "each": "data",
+    "read_losses": "step",
     "train": "commands",
 }
 
@@ -51,17 +57,23 @@ __all__ = [
     "NonFiniteError",
     "OarlockError",
     "Result",
+    "Rows",
     "Run",
     "RunFailed",
     "Runner",
     "UserError",
+    "build_eager_evaluation",
+    "build_eager_step",
     "component",
     "decays",
+    "each",
     "hookimpl",
     "hookspec",
     "nearest",
+    "read_losses",
     "shown_path",
     "train",
+    "warn",
 ]
 
 

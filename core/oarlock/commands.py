@@ -352,6 +352,7 @@ def resume(
         root = folder / "checkpoints"
         if path is not None:
             run.restore(files, path.name)
+            run.recorded_engine = record.record["engine"]
             if _longer(record, run):
                 run.stop_reason, run.status = "", "running"
             run.history = record.truncate_metrics(_rows(files))
@@ -364,7 +365,7 @@ def resume(
         if root.is_dir():
             with contextlib.suppress(OSError):  # a read-only disk is reported when the next checkpoint is due
                 checkpoint.set_aside_damaged(root, path)
-        record.update(engine=run.engine, device=run.device, runtime=run.runtime, **now)
+        record.update(engine=run.recorded_engine or run.engine, device=run.device, runtime=run.runtime, **now)
         if changes:
             record.update(drift=[*record.record.get("drift", []), {"step": run.step, "changes": changes}])
         if overrides:

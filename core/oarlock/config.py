@@ -274,7 +274,7 @@ def store(registry: Registry) -> None:
     for group in registry.groups.values():
         kind = dict[str, Any] if group.many else Any
         fields.append((group.name, kind, dataclasses.field(default_factory=dict) if group.many else None))
-        if not group.required and group.name not in ("regularizer", "callback", "sweep"):
+        if not group.required and group.name not in ("regularizer", "callback", "engine", "sweep"):
             defaults.append({group.name: [] if group.many else None})
     configs.store(name="schema", node=dataclasses.make_dataclass("Config", fields, bases=(RootConfig,)))
     registry.refuse_unconfigurable()

@@ -75,6 +75,36 @@ class Batch:
         return int(leaf.shape[0])
 
 
+class Rows(Batch):
+    """Consecutive rows of a larger batch on the device, cut when they are read.
+
+    Attributes:
+        whole: the larger batch.
+        start, stop: the rows.
+    """
+
+    def __init__(self, whole: Batch, start: int, stop: int) -> None:
+        self.whole, self.start, self.stop = whole, start, stop
+        self._inputs: Tree = None
+        self._targets: Tree = None
+
+    @property
+    def inputs(self) -> Tree:  # type: ignore[override]
+        if self._inputs is None:
+            self._inputs = each(self.whole.inputs, lambda leaf: leaf[self.start : self.stop])
+        return self._inputs
+
+    @property
+    def targets(self) -> Tree:  # type: ignore[override]
+        if self._targets is None:
+            self._targets = each(self.whole.targets, lambda leaf: leaf[self.start : self.stop])
+        return self._targets
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+
 class Arrays:
     """Rows in memory: NumPy arrays, or dicts of them, with the row as first axis.
 

@@ -53,8 +53,8 @@ def evaluate(run: Run, part: Any, keep: bool = False) -> dict[str, float]:
     try:
         with paddle.no_grad():
             for batch in _batches(run, part, keep):
-                output = run.forward(run.model, batch)
-                losses.append(run.compute_loss(output, batch))
+                output, loss = run.evaluation_step(batch)
+                losses.append(loss)
                 rows.append(batch.size)
                 for metric in run.measures.values():
                     metric.update(output, batch)

@@ -19,7 +19,8 @@ from oarlock.optimization import BuiltOptimizer, claim_groups, claim_parameters,
 from oarlock.plugins import Host
 from oarlock.run import Run
 from oarlock.runtime import setup_runtime
-from oarlock.step import build_custom_step, build_eager_step
+from oarlock.schema import Engine
+from oarlock.step import build_custom_step, build_eager_evaluation, build_eager_step
 
 
 def build_run(
@@ -66,6 +67,7 @@ def build_run(
     if not manager.hook.compute_loss.get_hookimpls() and not _brings_its_own_loss(manager):
         _no_loss(run)()
     run.flat("on_step_end", "run")
+    run.evaluation_step = build_eager_evaluation(run)
     run.claims = claim_parameters(manager, run.model)
     run.grad_clips = list(run.hook.build_grad_clip())
     run.scaler = _scaler(run)
@@ -89,10 +91,15 @@ def complete_run(run: Run) -> None:
         return _required(run, "build_optimizer", "optimizer", parameters=parameters, schedule=schedule)
 
     run.optimizers.append(BuiltOptimizer(parameters, build, run.schedule))
-    step = run.hook.build_step(run=run)
-    run.training_step, run.engine = (
-        (step, run.components_chosen.get("engine", "custom")) if step else (build_eager_step(run), "eager")
-    )
+    engine = run.config.trainer.engine
+    run.training_step, run.engine = build_eager_step(run), "eager"
+    if engine is not Engine.eager:
+        step = run.hook.build_step(run=run)
+        if step is not None:
+            run.training_step, run.engine = step, run.components_chosen.get("engine", "custom")
+        elif engine is Engine.compiled:
+            raise UserError("trainer.engine=compiled: this run has no engine that compiles; add engine=compiled.")
+        run.evaluation_step = run.hook.build_evaluation_step(run=run) or run.evaluation_step
 
 
 def count_steps(steps_per_epoch: int | None, epochs: int, max_steps: int | None) -> int | None:

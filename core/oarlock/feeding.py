@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from oarlock.data import Arrays, Batch, Data, Tree, each
+from oarlock.data import Arrays, Batch, Data, Rows, Tree, each
 from oarlock.errors import UserError
 
 if TYPE_CHECKING:
@@ -100,21 +100,17 @@ class ResidentFeeder:
         with paddle.no_grad():
             inputs = each(self._rows.inputs, lambda leaf: paddle.gather(leaf, order))
             targets = each(self._rows.targets, lambda leaf: paddle.gather(leaf, order))
+        whole = Batch(inputs, targets)
+        if self._data.transform_batch is None:
+            for step in self._steps[start:]:
+                yield [Rows(whole, part.start, part.stop) for part in step]
+            return
         number = sum(len(step) for step in self._steps[:start])
-        plain = not isinstance(inputs, Mapping) and not isinstance(targets, Mapping) and targets is not None
         for step in self._steps[start:]:
             batches = []
             for part in step:
-                if plain:
-                    batch = Batch(inputs[part], targets[part])
-                else:
-                    batch = Batch(
-                        each(inputs, lambda leaf, part=part: leaf[part]),
-                        each(targets, lambda leaf, part=part: leaf[part]),
-                    )
-                if self._data.transform_batch is not None:
-                    batch = transformed(self._data, batch, self._seed, epoch, number)
-                batches.append(batch)
+                rows = Rows(whole, part.start, part.stop)
+                batches.append(transformed(self._data, Batch(rows.inputs, rows.targets), self._seed, epoch, number))
                 number += 1
             yield batches
 

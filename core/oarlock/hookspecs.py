@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from oarlock.evaluation import Metric
     from oarlock.plugins import RegisterCommand, RegisterComponent
     from oarlock.run import Run
-    from oarlock.step import Step
+    from oarlock.step import EvaluationStep, Step
 
 # Rises when a hook changes or goes; a plugin says in OARLOCK_API which one it was written for.
 API_VERSION = 1
@@ -102,6 +102,11 @@ def build_grad_clip() -> Callable[[list[Any]], list[Any]] | None:
 @hookspec(firstresult=True)
 def build_step(run: Run) -> Step | None:
     """The ordinary training step of this run, where something faster than the core's eager step can do it."""
+
+
+@hookspec(firstresult=True)
+def build_evaluation_step(run: Run) -> EvaluationStep | None:
+    """The forward and the loss of one batch of an evaluation, where something faster than eager can do them."""
 
 
 @hookspec(firstresult=True)

@@ -95,6 +95,7 @@ class BuiltOptimizer:
                 self.schedules.append(rate)
             return rate
 
+        self.given, self._build = parameters, build
         self.parameters = flat_parameters(parameters)
         penalties = [parameter.regularizer for parameter in self.parameters]
         self.optimizer = build(parameters, scheduled)
@@ -106,6 +107,33 @@ class BuiltOptimizer:
             # Paddle overwrites them with a group's weight decay, also where the group has none.
             if parameter.regularizer is None:
                 parameter.regularizer = penalty
+
+    def rebuild(self, replace: Callable[[Any], Any]) -> Any:
+        """The same optimizer over other parameters, at a constant learning rate and without this one's state.
+
+        Args:
+            replace: from one of this optimizer's parameters to another's, or to None to leave it out.
+        """
+
+        def replaced(parameters: Sequence[Any]) -> list[Any]:
+            return [other for other in map(replace, parameters) if other is not None]
+
+        grouped = any(isinstance(one, dict) for one in self.given)
+        parameters = ([{**one, "params": replaced(one["params"])} for one in self.given]
+                      if grouped else replaced(self.given))  # fmt: skip
+        return self._build(parameters, lambda learning_rate: learning_rate)
+
+    def create_accumulators(self) -> None:
+        """Make the optimizer's state before its first step, which would otherwise do it."""
+        import paddle
+        from paddle.base.layer_helper import LayerHelper
+
+        if self.optimizer.helper is None:  # Paddle 2.6 makes it at the first step
+            self.optimizer.helper = LayerHelper(type(self.optimizer).__name__)
+        self.optimizer._create_accumulators(
+            paddle.static.default_main_program().global_block(),
+            [parameter for parameter in self.parameters if not parameter.stop_gradient],
+        )
 
     def state_dict(self, paths: dict[str, str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Tensors as {'path::accumulator': tensor}, and the schedules' states. `paths` maps names to paths.
@@ -127,17 +155,9 @@ class BuiltOptimizer:
             RunFailed: the state is not one of this optimizer.
         """
         import paddle
-        from paddle.base.layer_helper import LayerHelper
 
         if tensors:
-            # Paddle creates accumulators at the first step; they must be there to be filled. So must, on 2.6,
-            # the helper that creates them.
-            if self.optimizer.helper is None:
-                self.optimizer.helper = LayerHelper(type(self.optimizer).__name__)
-            self.optimizer._create_accumulators(
-                paddle.static.default_main_program().global_block(),
-                [parameter for parameter in self.parameters if not parameter.stop_gradient],
-            )
+            self.create_accumulators()
         missing = dict(tensors)
         for accumulator, by_parameter in self.optimizer._accumulators.items():
             for name, tensor in by_parameter.items():

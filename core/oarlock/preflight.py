@@ -53,7 +53,7 @@ def checked(host: Host, overrides: Sequence[str], config_dir: str | None) -> Run
     batches = next(islice(run.feeder.epoch(0, 0), 1), None)
     if batches is None:
         raise UserError("data: there is no training batch.")
-    loss = float(run.training_step(batches).item())
+    (loss,) = run.read_losses([run.training_step(batches)])
     if not math.isfinite(loss):
         raise UserError(f"the first loss is {loss}: check the data and optimizer.learning_rate.")
     run.metrics, run.status = {"train/loss": loss}, "checked"

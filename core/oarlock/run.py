@@ -12,9 +12,10 @@ import numpy as np
 import pluggy
 
 from oarlock import checkpoint
-from oarlock.errors import RunFailed, UserError
+from oarlock.errors import RunFailed, UserError, warn
 from oarlock.evaluation import resolve_monitor
 from oarlock.optimization import BuiltOptimizer, flat_parameters, refuse_wrapper
+from oarlock.step import read_losses
 
 if TYPE_CHECKING:
     import paddle
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from oarlock.feeding import Feeder
     from oarlock.record import RunFolder
     from oarlock.schema import RootConfig
-    from oarlock.step import Step
+    from oarlock.step import EvaluationStep, Step
 
 
 class Run:
@@ -52,6 +53,7 @@ class Run:
     task: Any
     feeder: Feeder
     training_step: Step
+    evaluation_step: EvaluationStep
     engine: str
     total_steps: int | None
     measures: dict[str, Metric]
@@ -87,6 +89,7 @@ class Run:
         self.stop_reason = ""
         self.status = "running"
         self.record: RunFolder | None = None
+        self.recorded_engine = self.engine_reason = ""
         self.checkpoint_requested = False
         self.loss_sum, self.loss_count = 0.0, 0
         self.kept_batches: list[Batch] = []
@@ -114,6 +117,29 @@ class Run:
     def stop(self, reason: str, status: str = "early_stopped") -> None:
         """End the training after this step or evaluation, as `early_stopped` or `pruned`."""
         self.stop_reason, self.status = reason or status, status
+
+    def use_engine(self, engine: str, reason: str = "") -> None:
+        """Record what makes the steps; for an engine that finds out after it was built.
+
+        Args:
+            engine: `compiled`, `eager`, or an engine's own word.
+            reason: why it is not what was asked for, which the user is told.
+
+        Raises:
+            RunFailed: a resumed run was made by another engine, so it would not go on exactly.
+        """
+        if self.recorded_engine not in ("", engine):
+            raise RunFailed(f"its steps were made by the engine {self.recorded_engine}; here {engine} would make them"
+                            f"{f' ({reason})' if reason else ''}: the run would not go on exactly")  # fmt: skip
+        self.engine, self.engine_reason = engine, reason
+        if self.record is not None:
+            self.record.update(engine=engine, engine_reason=reason)
+        if reason:
+            warn(f"engine {engine}: {reason}")
+
+    def read_losses(self, losses: Sequence[Any]) -> list[float]:
+        """The values of what `training_step` returned, waiting for the device once."""
+        return list(getattr(self.training_step, "read_losses", read_losses)(losses))
 
     def request_checkpoint(self) -> None:
         """Have a checkpoint saved after all callbacks of this moment."""

@@ -16,6 +16,14 @@ class Precision(Enum):
     fp16 = "float16"
 
 
+class Engine(Enum):
+    """What makes the training steps."""
+
+    auto = "auto"
+    eager = "eager"
+    compiled = "compiled"
+
+
 # OmegaConf reads the annotations, so Optional[X] stays for Python 3.10's sake.
 @dataclass
 class CheckpointConfig:
@@ -51,6 +59,8 @@ class TrainerConfig:
         accumulate_steps: micro-batches whose gradients are averaged into one optimizer step.
         evaluate_every: how often to evaluate: '1 epoch', '5 epochs', '200 steps'; a bare number means epochs.
         evaluation_batch_size: rows in a batch of an evaluation.
+        engine: auto lets the engine component make the steps where it can; eager is the core's plain step; compiled
+            fails where the engine cannot.
         precision: fp32, or bf16 / fp16 mixed precision (on GPU).
         monitor: the metric that decides which weights are best; the task's primary metric by default.
         init_from: folder of a run whose best weights to start from.
@@ -66,6 +76,7 @@ class TrainerConfig:
     accumulate_steps: int = 1
     evaluate_every: str = "1 epoch"
     evaluation_batch_size: int = 1024
+    engine: Engine = Engine.auto
     precision: Precision = Precision.fp32
     monitor: Optional[str] = None
     init_from: Optional[str] = None

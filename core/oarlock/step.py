@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
     from oarlock.run import Run
 
-# The micro-batches of one optimizer step -> a scalar loss on the device, which nobody has to read.
-Step = Callable[[Sequence[Batch]], "paddle.Tensor"]
+# The micro-batches of one optimizer step -> a handle of its loss, which nobody has to read: a scalar tensor, or what
+# the step's own `read_losses(handles) -> [float]` understands.
+Step = Callable[[Sequence[Batch]], Any]
+# A batch of an evaluation -> the model's output and its loss.
+EvaluationStep = Callable[[Batch], "tuple[Any, paddle.Tensor]"]
 
 
 def build_eager_step(run: Run) -> Step:
@@ -63,6 +66,24 @@ def build_eager_step(run: Run) -> Step:
         optimizer.clear_grad(set_to_zero=False)
         assert total is not None
         return total
+
+    return step
+
+
+def read_losses(losses: Sequence[paddle.Tensor]) -> list[float]:
+    """The values of scalar losses on the device, read at once."""
+    import paddle
+
+    stacked = paddle.stack([loss.detach().reshape([]) if loss.ndim else loss.detach() for loss in losses])
+    return list(stacked.astype("float64").numpy().tolist())
+
+
+def build_eager_evaluation(run: Run) -> EvaluationStep:
+    """The ordinary forward and loss of a batch."""
+
+    def step(batch: Batch) -> tuple[Any, paddle.Tensor]:
+        output = run.forward(run.model, batch)
+        return output, run.compute_loss(output, batch)
 
     return step
 

@@ -198,7 +198,7 @@ class FiniteWatch:
 
     def add(self, loss: Any) -> None:
         """Take in the loss of the step that was just made."""
-        self._losses.append(loss if loss.stop_gradient else loss.detach())
+        self._losses.append(loss)
         if len(self._losses) >= self._every:
             self.check()
 
@@ -214,12 +214,7 @@ class FiniteWatch:
             return
         run = self._run
         first = run.step - len(self._losses) + 1
-        losses = (
-            paddle.stack([loss.reshape([]) if loss.ndim else loss for loss in self._losses])
-            .astype("float64")
-            .numpy()
-            .tolist()
-        )
+        losses = run.read_losses(self._losses)
         self._losses.clear()
         for step, loss in enumerate(losses, first):
             if math.isfinite(loss):

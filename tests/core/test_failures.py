@@ -35,6 +35,7 @@ class Poisoned:
 class Cliff:
     """A penalty of 0 whose gradient is infinite at step AT, while CLIFF is set."""
 
+    traceable = False
     at: int = 45
 
     @hookimpl

@@ -35,8 +35,11 @@ BROKEN = {
     "callback/oddstate": ("keeps_its_state", "state_dict.. has a object; it can have numbers, strings and tensors"),
     "callback/losesstate": ("keeps_its_state", "does not bring back all that"),
     "optimizer/needsanumber": ("works_beside_the_built_ins", "beside schedule=.*raise oarlock.UserError and say why"),
-    "regularizer/branches": ("traces", r"does not trace into a static program: .*say `traceable = False`"),
-    "regularizer/counts": ("traces", "computes otherwise in a static program"),
+    "regularizer/branches": ("traces", r"cannot be compiled: it does not become a program: .*say `traceable = False`"),
+    "regularizer/counts": (
+        "traces",
+        r"cannot be compiled: a step changes regularizer.counts.\w+, which a program would freeze",
+    ),
     "optimizer/ascends": ("lowers_a_convex_loss", "Check the sign of the update"),
     "optimizer/partial": ("lowers_a_convex_loss", "leaves 1 of 2 parameters as they were"),
     "optimizer/ownrate": ("follows_the_schedule", r"Give schedule\(self.learning_rate\)"),

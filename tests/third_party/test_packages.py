@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from oarlock import checkpoint
-from tests.conftest import command, environment
+from tests.conftest import command, environment, equal_ends
 
 PACKAGES = Path(__file__).parent / "packages"
 PAIRS = ["data=pairs", "model=two_towers", "task=matching", "optimizer=sgd", "trainer.epochs=3"]
@@ -41,22 +41,6 @@ def run(oarlock, installed):
         return done
 
     return call
-
-
-def equal_ends(first, second):
-    ends = [checkpoint.newest_intact(folder / "checkpoints")[1] for folder in (first, second)]
-    for name in ("model.safetensors", "optimizer.safetensors", "components.safetensors"):
-        ours, theirs = (checkpoint.unpack_arrays(end[name]) for end in ends)
-        assert ours.keys() == theirs.keys()
-        for key in ours:
-            np.testing.assert_array_equal(ours[key], theirs[key], err_msg=key)
-    rows = []
-    for folder in (first, second):
-        rows.append([json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()])
-        for row in rows[-1]:
-            del row["time"]
-    assert rows[0] == rows[1]
-    return True
 
 
 def test_they_are_listed_and_shown(run):

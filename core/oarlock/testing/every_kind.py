@@ -32,7 +32,6 @@ from oarlock.testing.subject import (
     override_text,
     quiet,
 )
-from oarlock.testing.tracing import compare_traced
 
 EARLY_PADDLE = """
 import json
@@ -124,7 +123,7 @@ def trains(subject: Subject) -> None:
         steps = run.feeder.epoch(0, 0)
         for _ in range(2):
             run.model.train()
-            loss = float(run.training_step(next(steps)).item())
+            (loss,) = run.read_losses([run.training_step(next(steps))])
             run.step += 1
             run.position += 1
             for hook in run.flat("on_step_end", "run"):
@@ -239,12 +238,22 @@ def works_beside_the_built_ins(subject: Subject) -> None:
 
 
 def traces(subject: Subject) -> None:
-    """What is called on each step traces into a static program and agrees there with eager over several steps.
+    """What is called on each step can be compiled, and computes there what it does in eager over several steps.
 
-    A component whose class says `traceable = False` is left out: its runs are eager.
+    A component whose class says `traceable = False` is left out: its runs are eager. So is what is known beforehand to
+    need eager steps, such as a callback that reads gradients.
     """
-    if getattr(subject.entry.cls, "traceable", True):
-        compare_traced(subject)
+    run = subject.build()
+    if not getattr(subject.entry.cls, "traceable", True) or run.engine in ("eager", "custom"):
+        return
+    with quiet():
+        run.training_step(next(run.feeder.epoch(0, 0)))
+    if run.engine == "eager":
+        raise Nonconforming(
+            f"{subject.path} cannot be compiled: {run.engine_reason}. Keep decisions on a tensor's value, reads of it, and "
+            "what Python counts or draws on each step out of what is called there; or say `traceable = False` in the "
+            "class, and its runs will be eager."
+        )
 
 
 CHECKS: dict[str, Callable[[Subject], None]] = {

@@ -1,0 +1,149 @@
+"""Whether a compiled step does what the eager one does: both make a few steps from one state, which is then put back."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+
+STEPS, TOLERANCE = 3, 1e-4
+MOVING = ("step", "epoch", "position", "metrics", "history", "best")
+PLAIN = (bool, int, float, str, type(None))
+GATHERING = (list, dict, set)
+
+
+class Tensors:
+    """The numbers of live tensors, to be put back.
+
+    Args:
+        tensors: the tensors.
+    """
+
+    def __init__(self, tensors: Sequence[Any]) -> None:
+        self._tensors = list(tensors)
+        self.values = [tensor.numpy().copy() for tensor in self._tensors]
+
+    def put_back(self) -> None:
+        for tensor, value in zip(self._tensors, self.values, strict=True):
+            tensor.set_value(value)
+
+
+class Python:
+    """What a step may change beside tensors: attributes of layers and components, and the generators.
+
+    Args:
+        run: the run whose layers and components are looked at.
+    """
+
+    def __init__(self, run: Any) -> None:
+        layers = [(f"model.{path}".rstrip("."), layer) for path, layer in run.model.named_sublayers(include_self=True)]
+        self._kept = [(name, holder, dict(holder)) for name, one in [*layers, *run.components.items()]
+                      for holder in _holders(one)]  # fmt: skip
+        self._copies = {id(value): (value, value.copy()) for _, _, kept in self._kept for value in kept.values()
+                        if type(value) in GATHERING}  # fmt: skip
+        self._numpy, self._random, self._paddle = np.random.get_state(), random.getstate(), paddle.get_rng_state()
+
+    def changes(self) -> list[str]:
+        """What is another one now."""
+        found = [f"{name}.{key}" for name, holder, kept in self._kept for key in holder.keys() | kept.keys()
+                 if not _same(holder.get(key, self), kept.get(key, self)) and key != "_built"]  # fmt: skip
+        grown = {id(value) for value, copy in self._copies.values() if len(value) != len(copy)}
+        found += [f"{name}.{key}" for name, _, kept in self._kept for key, value in kept.items() if id(value) in grown]
+        if random.getstate() != self._random:
+            found.append("Python's random generator")
+        now = np.random.get_state()
+        if now[2] != self._numpy[2] or not np.array_equal(now[1], self._numpy[1]):
+            found.append("NumPy's random generator")
+        return found
+
+    def put_back(self) -> None:
+        for _, holder, kept in self._kept:
+            holder.clear()
+            holder.update(kept)
+        for value, copy in self._copies.values():
+            if isinstance(value, list):
+                value[:] = copy
+            elif len(value) != len(copy):
+                value.clear()
+                value.update(copy)
+        np.random.set_state(self._numpy)
+        random.setstate(self._random)
+        paddle.set_rng_state(self._paddle)
+
+
+@contextlib.contextmanager
+def reads_of(run: Any) -> Iterator[set[str]]:
+    """Notes which of the run's moving numbers are read; a program would freeze them.
+
+    Yields:
+        their names so far.
+    """
+    found: set[str] = set()
+    kind = type(run)
+
+    def noted(name: str) -> property:
+        def read(run: Any) -> Any:
+            found.add(name)
+            return vars(run)[name]
+
+        return property(read)
+
+    # Properties of the class come before what is in the object itself.
+    run.__class__ = type(kind.__name__, (kind,), {name: noted(name) for name in MOVING})
+    try:
+        yield found
+    finally:
+        run.__class__ = kind
+
+
+def _holders(one: Any) -> list[dict[str, Any]]:
+    """The dicts in which an object keeps its attributes; a layer has its tensors and sublayers apart."""
+    own = vars(one) if hasattr(one, "__dict__") else {}
+    return [own, *(own[name] for name in ("_parameters", "_buffers", "_sub_layers") if isinstance(own.get(name), dict))]
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one is other or (type(one) in PLAIN and type(one) is type(other) and one == other)
+
+
+def compare(
+    eager: Callable[[], float], compiled: Callable[[], float], tensors: Sequence[Any], seed: Callable[[int], Any]
+) -> tuple[str, float]:
+    """Make STEPS steps each way; every tensor is put back afterwards.
+
+    Args:
+        eager: makes a step and returns its loss.
+        compiled: likewise.
+        tensors: all that a step changes.
+        seed: seeds the generator of the device.
+
+    Returns:
+        what differs beyond TOLERANCE, or '', and the largest difference of a number.
+    """
+    start = Tensors(tensors)
+    ends = []
+    for step in (eager, compiled):
+        losses = []
+        for number in range(STEPS):
+            seed(number)
+            losses.append(step())
+        ends.append((losses, Tensors(tensors).values))
+        start.put_back()
+    (losses, weights), (compiled_losses, compiled_weights) = ends
+    if not np.allclose(losses, compiled_losses, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
+        return f"its losses are {_shown(compiled_losses)}, eager's {_shown(losses)}", np.inf
+    most = 0.0
+    for tensor, one, other in zip(tensors, weights, compiled_weights, strict=True):
+        if not np.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
+            return f"it leaves other numbers in {tensor.name} than eager", np.inf
+        if one.size and np.issubdtype(one.dtype, np.floating):
+            most = max(most, float(np.nanmax(np.abs(one.astype("float64") - other), initial=0.0)))
+    return "", most
+
+
+def _shown(losses: Sequence[float]) -> str:
+    return ", ".join(f"{loss:.6g}" for loss in losses)

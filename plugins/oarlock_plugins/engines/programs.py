@@ -1,0 +1,189 @@
+"""A whole training step, or an evaluation's forward and loss, as one static program over the run's live tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from oarlock import Batch, each
+from oarlock_plugins.engines import private
+
+# Intermediate results that stay allocated between steps, in bytes; of a larger program they are freed as in eager.
+MOST_KEPT = 64 << 20
+
+
+class Untraceable(Exception):
+    """The step cannot be one program; says why."""
+
+
+class Program:
+    """A traced program with what it reads, changes and returns.
+
+    Args:
+        place: where it computes.
+        batches: what it is called with: their shapes are the program's.
+    """
+
+    def __init__(self, place: Any, batches: Sequence[Batch]) -> None:
+        import paddle
+
+        self.main, self.startup = paddle.static.Program(), paddle.static.Program()
+        self.scope = paddle.static.Scope()
+        self._place, self._names = place, []
+        self._shared: dict[str, Any] = {}
+        self._shapes = [leaf for batch in batches for leaf in leaves(batch)]
+
+    def placeholders(self, batches: Sequence[Batch]) -> list[Batch]:
+        """The batches as variables of the program."""
+        import paddle
+
+        def variable(leaf: Any) -> Any:
+            self._names.append(f"oarlock_feed_{len(self._names)}")
+            return paddle.static.data(self._names[-1], list(leaf.shape), str(leaf.dtype).removeprefix("paddle."))
+
+        return [Batch(each(batch.inputs, variable), each(batch.targets, variable)) for batch in batches]
+
+    def finish(self, shared: dict[str, Any], fetches: Sequence[Any]) -> None:
+        """Make it ready to run.
+
+        Args:
+            shared: the live tensors by the names of the variables that are theirs.
+            fetches: what it returns.
+        """
+        import paddle
+
+        if self.startup.global_block().ops:
+            paddle.enable_static()
+            try:
+                with paddle.static.scope_guard(self.scope):
+                    paddle.static.Executor(self._place).run(self.startup)
+            finally:
+                paddle.disable_static()
+        self._shared = shared
+        self.relink()
+        self._run = private.Direct(
+            self.main, self.scope, self._place, self._names, fetches, _bytes(self.main) < MOST_KEPT
+        )
+
+    def relink(self) -> None:
+        """Have the program's variables be the live tensors again, where those were given other storage."""
+        for name, tensor in self._shared.items():
+            private.share(self.scope, name, tensor)
+        self._pointers = self._addresses()
+
+    def linked(self) -> bool:
+        """Whether no live tensor was given other storage since."""
+        return self._addresses() == self._pointers
+
+    def _addresses(self) -> list[int]:
+        return [tensor.data_ptr() for tensor in self._shared.values()]
+
+    def __call__(self, storages: Sequence[Any]) -> list[Any]:
+        return self._run(storages)
+
+
+class StepProgram(Program):
+    """Forward, loss, penalties, backward, clips and the optimizer's step."""
+
+    def __init__(self, run: Any, batches: Sequence[Batch], place: Any) -> None:
+        import paddle
+
+        super().__init__(place, batches)
+        built = run.optimizers[0]
+        penalties = run.flat("compute_penalty", "model")
+        rows = sum(batch.size for batch in batches) if len(batches) > 1 else 0
+        with private.tracing(self.main, self.startup, run.model) as captured:
+            losses = []
+            for batch in self.placeholders(batches):
+                loss = run.compute_loss(run.forward(run.model, batch), batch)
+                for penalty in penalties:
+                    extra = penalty(run.model)
+                    loss = loss if extra is None else loss + extra
+                if rows:
+                    loss = loss * (batch.size / rows)
+                losses.append(loss)
+            if not all(map(private.is_variable, losses)):
+                raise Untraceable("the loss does not depend on the batch")
+            live = captured()
+            variables = {tensor.name: variable for tensor, variable in live}
+            optimizer = built.rebuild(lambda parameter: variables.get(parameter.name))
+            for tensor, variable in live:
+                # Paddle overwrites them with a group's weight decay, also where the group has none.
+                variable.regularizer = getattr(tensor, "regularizer", None)
+                variable.need_clip = getattr(tensor, "need_clip", True)
+            pairs = _sum([optimizer.backward(loss) for loss in losses])
+            for clip in run.grad_clips:
+                pairs = clip(pairs)
+            optimizer.apply_gradients(pairs)
+            rate = optimizer._global_learning_rate()
+            total = sum(losses[1:], losses[0])
+            live += captured()
+        shared = {tensor.name: tensor for tensor, _ in live}
+        if len(shared) < len(live):
+            raise Untraceable("two tensors of the model have one name")
+        for accumulator, by_parameter in optimizer._accumulators.items():
+            for name, variable in by_parameter.items():
+                tensor = built.optimizer._accumulators.get(accumulator, {}).get(name)
+                if tensor is None or list(tensor.shape) != list(variable.shape):
+                    raise Untraceable(f"the optimizer's {accumulator} of {name} is another one in eager")
+                shared[variable.name] = tensor
+        self.finish(shared, [total])
+        self._rate_of, self._rate = built.optimizer.get_lr, None
+        self._rate_tensor = self.scope.find_var(rate.name).get_tensor()
+        self._read = private.reader(place, str(total.dtype).rpartition(".")[2])
+        self._dtype = paddle.base.data_feeder.convert_dtype(rate.dtype)
+
+    def step(self, storages: Sequence[Any]) -> Any:
+        """Make a step at the optimizer's present learning rate; returns a handle of the loss."""
+        rate = self._rate_of()
+        if rate != self._rate:
+            self._rate_tensor.set(np.full(self._rate_tensor.shape(), rate, self._dtype), self._place)
+            self._rate = rate
+        return self._read(self._run(storages)[0])
+
+
+class EvaluationProgram(Program):
+    """Forward and loss of one batch in eval mode."""
+
+    def __init__(self, run: Any, batch: Batch, place: Any) -> None:
+        super().__init__(place, [batch])
+        with private.tracing(self.main, self.startup, run.model) as captured:
+            (variables,) = self.placeholders([batch])
+            output = run.forward(run.model, variables)
+            loss = run.compute_loss(output, variables)
+            live = captured()
+        if not (private.is_variable(output) and private.is_variable(loss)):
+            raise Untraceable("its output is not one tensor")
+        self.finish({tensor.name: tensor for tensor, _ in live}, [output, loss])
+
+
+def _sum(gradients: Sequence[Sequence[tuple[Any, Any]]]) -> list[tuple[Any, Any]]:
+    """The gradients of all micro-batches by parameter, added in their order as eager does."""
+    added: dict[str, tuple[Any, Any]] = {}
+    for parameter, gradient in (pair for pairs in gradients for pair in pairs):
+        before = added.get(parameter.name)
+        added[parameter.name] = (parameter, gradient if before is None else before[1] + gradient)
+    return list(added.values())
+
+
+def leaves(batch: Batch) -> list[Any]:
+    """The tensors of a batch, in the order of their names."""
+    found: list[Any] = []
+    each(batch.inputs, found.append)
+    each(batch.targets, found.append)
+    return found
+
+
+def _bytes(program: Any) -> int:
+    """The size of all results of a program's operators."""
+    total = 0
+    for op in program.global_block().ops:
+        for result in op.results():
+            if result.initialized() and result.is_dense_tensor_type():
+                size = 4
+                for length in result.shape:
+                    size *= max(int(length), 1)
+                total += size
+    return total

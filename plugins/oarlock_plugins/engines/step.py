@@ -1,0 +1,236 @@
+"""The compiled step: which program fits a batch, how it is fed, and what is made eagerly."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from oarlock import Batch, Rows, UserError, build_eager_evaluation, build_eager_step, read_losses, warn
+from oarlock_plugins.engines import private
+from oarlock_plugins.engines.probe import Python, compare, reads_of
+from oarlock_plugins.engines.programs import EvaluationProgram, Program, StepProgram, Untraceable, leaves
+
+# Programs of one run, one for each set of shapes; a run with more makes the steps of the others eagerly.
+MOST_PROGRAMS = 8
+
+
+def refusal(run: Any) -> str:
+    """Why a run cannot be compiled, as far as that is known before its first batch; '' where it may."""
+    reason = private.unavailable()
+    if reason:
+        return reason
+    for path, component in run.components.items():
+        if not getattr(type(component), "traceable", True):
+            return f"{run.components_chosen[path]} says traceable = False"
+    hooked = run.hook.after_backward.get_hookimpls()
+    if hooked:
+        return f"{hooked[0].plugin_name} reads gradients (after_backward)"
+    if run.precision.enabled:
+        return f"trainer.precision={run.config.trainer.precision.name} was not tried in a program"
+    if run.device != "cpu" and run.config.trainer.engine.name == "auto":
+        return f"on {run.device} it was not measured"
+    optimizer = run.optimizer
+    if not type(optimizer).step.__module__.startswith("paddle.optimizer.") or type(optimizer).__name__ == "LBFGS":
+        return f"{type(optimizer).__name__} makes its steps in a way of its own"
+    return ""
+
+
+class CompiledStep:
+    """Makes each step by the program for its shapes.
+
+    Args:
+        run: the run, built.
+        required: whether to fail where a step would have to be eager.
+    """
+
+    def __init__(self, run: Any, required: bool) -> None:
+        import paddle
+
+        self._run, self._required = run, required
+        self._eager = build_eager_step(run)
+        self._place = paddle.framework._current_expected_place()
+        self._programs: dict[Any, StepProgram | None] = {}
+        self._whole: Batch | None = None
+        self._storages: list[Any] = []
+        self._decided = ""
+        self._watched = False
+
+    def __call__(self, batches: Sequence[Batch]) -> Any:
+        first = batches[0]
+        key: Any
+        if type(first) is Rows:
+            if first.whole is not self._whole:
+                self._enter(first.whole)
+            key = first.stop - first.start if len(batches) == 1 else tuple(one.stop - one.start for one in batches)  # type: ignore[attr-defined]
+        else:
+            key = tuple((tuple(leaf.shape), leaf.dtype) for batch in batches for leaf in leaves(batch))
+        program = self._programs.get(key, self)
+        if program is self:
+            program = self._add(key, batches)
+        if program is None:
+            return self._eager(batches)
+        if self._watched and not program.linked():
+            self._relink()
+        return program.step(self._feeds(batches))
+
+    def read_losses(self, losses: Sequence[Any]) -> list[float]:
+        """The values of what the steps returned, read at once."""
+        if all(isinstance(loss, float) for loss in losses):
+            return list(losses)
+        import paddle
+
+        return read_losses([paddle.to_tensor(loss) if isinstance(loss, float) else loss for loss in losses])
+
+    def evaluation(self) -> Callable[[Batch], tuple[Any, Any]]:
+        """The evaluation's step, compiled where the training step is."""
+        return CompiledEvaluation(self._run, self._place)
+
+    def _enter(self, whole: Batch) -> None:
+        """Take up a new epoch's rows."""
+        self._whole = whole
+        self._storages = [private.storage(leaf) for leaf in leaves(whole)]
+        if not all(program.linked() for program in self._programs.values() if program is not None):
+            self._relink()
+
+    def _relink(self) -> None:
+        for program in self._programs.values():
+            if program is not None:
+                program.relink()
+
+    def _feeds(self, batches: Sequence[Batch]) -> list[Any]:
+        if type(batches[0]) is Rows:
+            return [private.cut(one, batch.start, batch.stop) for batch in batches for one in self._storages]  # type: ignore[attr-defined]
+        return [private.storage(leaf) for batch in batches for leaf in leaves(batch)]
+
+    def _add(self, key: Any, batches: Sequence[Batch]) -> StepProgram | None:
+        """A program for these shapes, tried; None where such steps are to be eager."""
+        if self._decided == "eager" or len(self._programs) >= MOST_PROGRAMS:
+            return None
+        program, reason = self._tried(batches)
+        if program is None and self._required:
+            raise UserError(
+                f"trainer.engine=compiled: {reason}.\nChoose trainer.engine=auto to train such runs eagerly."
+            )
+        if not self._decided:
+            self._decided = "eager" if program is None else "compiled"
+            self._run.use_engine(self._decided, reason)
+            # What a callback may do to the weights between two steps is looked at, where one says that it does something.
+            self._watched = any(
+                getattr(self._run.components.get(hook.plugin_name), "changes_run", True)
+                for hook in self._run.hook.on_step_end.get_hookimpls()
+                if hook.plugin_name not in UNTOUCHING
+            )
+        elif program is None:
+            warn(f"engine: steps with {' + '.join(str(batch.size) for batch in batches)} rows are eager: {reason}")
+        self._programs[key] = program
+        if len(self._programs) == MOST_PROGRAMS:
+            warn(f"engine: steps with shapes beyond the first {MOST_PROGRAMS} are eager")
+        return program
+
+    def _tried(self, batches: Sequence[Batch]) -> tuple[StepProgram | None, str]:
+        run = self._run
+        before = Python(run)
+        try:
+            built = run.optimizers[0]
+            built.create_accumulators()
+            with reads_of(run) as read:
+                program = StepProgram(run, batches, self._place)
+        except UserError:
+            raise
+        except Untraceable as error:
+            return None, str(error)
+        except Exception as error:  # whatever a component's code may raise on a variable without a value
+            return None, f"it does not become a program: {type(error).__name__}: {_line(error)}"
+        finally:
+            before.put_back()
+        if read:
+            return None, f"a step reads run.{min(read)}, which a program would freeze"
+        tensors = [*run.model.state_dict().values(),
+                   *(tensor for one in built.optimizer._accumulators.values() for tensor in one.values())]  # fmt: skip
+        feeds = self._feeds(batches)
+        settled: list[Python] = []
+
+        def eager() -> float:
+            loss = float(self._eager(batches).item())
+            settled.append(Python(run) if not settled else settled[0])
+            return loss
+
+        def compiled() -> float:
+            changed.extend(settled[0].changes() if not changed else ())
+            return float(program.step(feeds))
+
+        changed: list[str] = []
+        differs, self.difference = compare(eager, compiled, tensors, _seeder())
+        before.put_back()
+        if changed:
+            return None, f"a step changes {', '.join(sorted(changed)[:3])}, which a program would freeze"
+        if differs:
+            return None, f"the program computes otherwise: {differs}"
+        return program, ""
+
+
+# A callback of ours that is called after each step and only looks.
+UNTOUCHING = ("callback.progress",)
+
+
+class CompiledEvaluation:
+    """Forward and loss of a batch by the program for its shapes, or eagerly.
+
+    Args:
+        run: the run.
+        place: where it computes.
+    """
+
+    def __init__(self, run: Any, place: Any) -> None:
+        self._run, self._place, self._eager = run, place, build_eager_evaluation(run)
+        self._programs: dict[Any, Program | None] = {}
+
+    def __call__(self, batch: Batch) -> tuple[Any, Any]:
+        import paddle
+
+        if self._run.engine != "compiled":
+            return self._eager(batch)
+        parts = leaves(batch)
+        key = tuple((tuple(leaf.shape), leaf.dtype) for leaf in parts)
+        if key not in self._programs:
+            self._programs[key] = self._made(batch) if len(self._programs) < MOST_PROGRAMS else None
+        program = self._programs[key]
+        if program is None:
+            return self._eager(batch)
+        if not program.linked():
+            program.relink()
+        output, loss = program([private.storage(leaf) for leaf in parts])
+        # Copies: the next batch overwrites the results, and a metric may keep what it was given.
+        return paddle.Tensor(output).clone(), paddle.Tensor(loss).clone()
+
+    def _made(self, batch: Batch) -> Program | None:
+        """A program that agrees with eager on this batch, or None."""
+        run = self._run
+        before = Python(run)
+        try:
+            program = EvaluationProgram(run, batch, self._place)
+        except Exception:
+            return None
+        finally:
+            before.put_back()
+        expected = self._eager(batch)
+        before.put_back()
+        found = program([private.storage(leaf) for leaf in leaves(batch)])
+        same = all(np.allclose(one.numpy(), np.asarray(other), rtol=1e-5, atol=1e-6, equal_nan=True)
+                   for one, other in zip(expected, found, strict=True))  # fmt: skip
+        return program if same else None
+
+
+def _seeder() -> Callable[[int], Any]:
+    import paddle
+
+    return lambda number: paddle.seed(number)
+
+
+def _line(error: BaseException) -> str:
+    """The first sentence of an error, without the colours and frames that Paddle adds."""
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines() if line.strip()]
+    return lines[-1][:200].rstrip(".") if lines else ""

@@ -1,0 +1,103 @@
+"""Compiled steps beside eager ones: the same weights, the same state of the optimizer, the same record."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+import oarlock
+from oarlock import checkpoint
+from tests.plugins.data.test_mnist import small, write
+
+STEPS = 50
+MODELS = {
+    "bn_mlp": ["model.widths=[16]"],
+    "bn_mlp with dropout": ["model.widths=[16,8]", "model.dropout=0.3"],
+    "lenet": ["model=lenet", "data=mnist", "data.root=IDX", "trainer.batch_size=8"],
+}
+OPTIMIZERS = ["sgd", "momentum", "adam", "adamw"]
+REGULARIZERS = {
+    "none": [],
+    "l1": ["regularizer=[l1]"],
+    "l2": ["regularizer=[l2]"],
+    "clip": ["regularizer=[clip_global_norm]", "regularizer.clip_global_norm.max_norm=0.5"],
+    "clip from below": ["regularizer=[clip_global_norm]", "regularizer.clip_global_norm.min_norm=0.9"],
+    "l2 and clip": ["regularizer=[l2,clip_global_norm]", "regularizer.clip_global_norm.max_norm=0.5"],
+}
+SCHEDULES = ["constant", "cosine"]
+
+
+ALL = [(model, optimizer, regularizer, schedule)
+       for model, optimizer, regularizer, schedule in itertools.product(MODELS, OPTIMIZERS, REGULARIZERS, SCHEDULES)
+       if not (optimizer == "adamw" and regularizer.startswith(("l1", "l2")))]  # fmt: skip
+# Each value of each, some with each other: the whole product is among the tests that take minutes.
+SAMPLE = [one for number, one in enumerate(ALL) if one[0] != "lenet" and number % 7 == 0]
+
+
+def trained(folder, overrides, engine):
+    """The last checkpoint's arrays and the record's rows of a run."""
+    result = oarlock.train([*overrides, f"trainer.engine={engine}", f"hydra.run.dir={folder / engine}"])
+    record = json.loads((result.folder / "run.json").read_text())
+    files = checkpoint.newest_intact(result.folder / "checkpoints")[1]
+    arrays = {(file, name): array for file in ("model.safetensors", "optimizer.safetensors", "components.safetensors")
+              for name, array in checkpoint.unpack_arrays(files[file]).items()}  # fmt: skip
+    rows = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        del row["time"]
+    return record, arrays, rows
+
+
+def compare(folder, overrides):
+    """Train both ways; everything that they leave is the same to the bit."""
+    eager, expected, expected_rows = trained(folder, overrides, "eager")
+    compiled, found, rows = trained(folder, overrides, "compiled")
+    assert (eager["engine"], compiled["engine"]) == ("eager", "compiled")
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=str(name))
+    assert rows == expected_rows
+
+
+@pytest.fixture
+def idx(tmp_path):
+    write(tmp_path / "idx", *small(rows=120, height=12, width=12))
+    return tmp_path / "idx"
+
+
+@pytest.mark.parametrize(
+    ("model", "optimizer", "regularizer", "schedule"),
+    [pytest.param(*one, marks=() if one in SAMPLE else pytest.mark.long) for one in ALL],
+)
+def test_built_ins_agree_bitwise(tmp_path, idx, model, optimizer, regularizer, schedule):
+    compare(tmp_path, [
+        *(word.replace("IDX", str(idx)) for word in MODELS[model]), f"optimizer={optimizer}", f"schedule={schedule}",
+        *REGULARIZERS[regularizer], "callback=[]", f"trainer.max_steps={STEPS}", "trainer.epochs=50",
+        "trainer.evaluate_every=20 steps", "trainer.drop_last=false",
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["callback=[ema]", "callback.ema.decay=0.9"],
+        ["callback=[ema,early_stopping]", "callback.early_stopping.patience=1"],
+        ["callback=[]", "task.label_smoothing=0.1"],
+        [
+            "callback=[]",
+            "trainer.check_finite_every=7",
+            "trainer.evaluate_every=11 steps",
+            "trainer.evaluation_batch_size=50",
+        ],
+    ],
+    ids=["ema", "ema-stopped", "smoothed", "looked-at-often"],
+)
+def test_what_looks_at_the_run_between_its_steps_sees_the_same(tmp_path, overrides):
+    compare(tmp_path, ["model.widths=[16]", "trainer.epochs=3", "trainer.drop_last=false", *overrides])
+
+
+def test_accumulated_gradients_agree(tmp_path):
+    compare(tmp_path, ["model.widths=[16]", "optimizer=momentum", "callback=[]", "trainer.accumulate_steps=3",
+                       "trainer.epochs=3", "trainer.drop_last=false"])  # fmt: skip

@@ -1,0 +1,340 @@
+"""What cannot be a program, or would be another one, is trained eagerly, with the same numbers and one line that says so."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.conftest import equal_ends
+
+HEAD = """
+from __future__ import annotations
+import math
+import numpy as np
+from oarlock import component, hookimpl
+
+def build(forward_of):
+    import paddle
+    from paddle import nn
+
+    class Net(nn.Layer):
+        def __init__(self, spec):
+            super().__init__()
+            self.flat, self.hidden = nn.Flatten(), nn.Linear(math.prod(spec.input_shape), 8)
+            self.out = nn.Linear(8, spec.num_outputs)
+            self.calls, self.seen, self.carried = 0, [], None
+
+        def forward(self, x):
+            return forward_of(self, self.flat(x))
+
+    return Net
+"""
+MODEL = '''
+@component
+class Mine:
+    """A model that is hard to compile."""
+
+    @hookimpl
+    def build_model(self, spec):
+        import paddle
+        from paddle.nn import functional
+{body}
+        return build(forward)(spec)
+
+@hookimpl
+def register_components(register):
+    register("model/mine", Mine)
+'''
+BODIES = {
+    # what the model does, and a word of the reason
+    "an if on a tensor's value": ("""
+        def forward(self, x):
+            h = self.hidden(x)
+            if h.mean() > 0:
+                h = h * 2
+            return self.out(functional.relu(h))
+""", "does not become a program"),
+    "a loop until a value": ("""
+        def forward(self, x):
+            h = self.hidden(x)
+            while float(h.abs().max()) > 3:
+                h = h / 2
+            return self.out(h)
+""", "does not become a program"),
+    "a PyLayer": ("""
+        class Double(paddle.autograd.PyLayer):
+            @staticmethod
+            def forward(ctx, x):
+                return x * 2
+            @staticmethod
+            def backward(ctx, grad):
+                return grad * 3
+        def forward(self, x):
+            return self.out(Double.apply(self.hidden(x)))
+""", "program"),
+    "NumPy in between": ("""
+        def forward(self, x):
+            h = self.hidden(x)
+            return self.out(h * paddle.to_tensor(np.tanh(h.numpy()).mean(keepdims=True).astype("float32")))
+""", "does not become a program"),
+    "a counter": ("""
+        def forward(self, x):
+            self.calls += self.training
+            return self.out(self.hidden(x)) * (1 + self.calls % 3)
+""", "changes model.calls"),
+    "a list that grows": ("""
+        def forward(self, x):
+            if self.training:
+                self.seen.append(1)
+            return self.out(self.hidden(x)) / len(self.seen)
+""", "changes model.seen"),
+    "a draw from NumPy": ("""
+        def forward(self, x):
+            h = self.hidden(x)
+            return self.out(h * float(np.random.rand()) if self.training else h)
+""", "NumPy's random generator"),
+    "a tensor that is carried on": ("""
+        def forward(self, x):
+            h = self.hidden(x)
+            mean = h.mean(axis=0).detach()
+            self.carried = mean if self.carried is None else self.carried * 0.9 + mean * 0.1
+            return self.out(h - self.carried)
+""", "changes model.carried"),
+    "a look at the mode": ("""
+        def forward(self, x):
+            return self.out(self.hidden(x)) * (1 if paddle.in_dynamic_mode() else 2)
+""", "computes otherwise"),
+}  # fmt: skip
+JOB = ["model=mine", "callback=[]", "trainer.epochs=2", "trainer.drop_last=false"]
+
+
+@pytest.mark.parametrize("what", BODIES)
+def test_a_model_that_cannot_be_compiled_trains_as_eager_does(oarlock, plugin, tmp_path, what):
+    body, reason = BODIES[what]
+    env = plugin(HEAD + MODEL.replace("{body}", body))
+    done = oarlock("train", *JOB, "hydra.run.dir=auto", env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("warning: engine eager: ")
+    assert reason in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    record = json.loads((tmp_path / "auto" / "run.json").read_text())
+    assert record["engine"] == "eager"
+    assert record["engine_reason"] in done.stderr
+    assert oarlock("train", *JOB, "trainer.engine=eager", "hydra.run.dir=eager", env=env).returncode == 0
+    assert equal_ends(tmp_path / "auto", tmp_path / "eager")
+    refused = oarlock("train", *JOB, "trainer.engine=compiled", "hydra.run.dir=compiled", env=env)
+    assert refused.returncode != 0
+    assert "trainer.engine=compiled: " in refused.stderr
+    assert len(refused.stderr.splitlines()) <= 3, refused.stderr
+
+
+PARTS = (
+    HEAD
+    + '''
+@component
+class Gradients:
+    """Reads gradients."""
+
+    @hookimpl
+    def after_backward(self, run):
+        assert run.model.parameters()[0].grad is not None
+
+@component
+class Own:
+    """An optimizer with a step of its own."""
+
+    @hookimpl
+    def build_optimizer(self, parameters, schedule):
+        import paddle
+
+        class Sign(paddle.optimizer.SGD):
+            def step(self):
+                for parameter in self._parameter_list:
+                    if parameter.grad is not None:
+                        parameter.grad = parameter.grad.sign()
+                super().step()
+
+        return Sign(schedule(0.001), parameters=parameters)
+
+@component
+class Said:
+    """Says that it is eager."""
+
+    traceable = False
+
+    @hookimpl
+    def compute_penalty(self, model):
+        return None
+
+@component
+class Annealed:
+    """A penalty that fades."""
+
+    @hookimpl
+    def on_run_start(self, run):
+        self._run = run
+
+    @hookimpl
+    def compute_penalty(self, model):
+        return model.parameters()[0].square().sum() / (1000 + self._run.step)
+
+@component
+class Weights:
+    """Gives weights other storage after each step."""
+
+    changes_run = True
+
+    @hookimpl
+    def on_step_end(self, run):
+        import paddle
+        with paddle.no_grad():
+            for parameter in run.model.parameters():
+                parameter.data = parameter * 0.999
+
+@component
+class Quiet:
+    """Sets weights in between."""
+
+    changes_run = True
+
+    @hookimpl
+    def on_step_end(self, run):
+        if run.step % 5 == 0:
+            run.model.set_state_dict({name: tensor * 0.5 for name, tensor in run.model.state_dict().items()})
+
+@hookimpl
+def register_components(register):
+    register("callback/gradients", Gradients)
+    register("callback/weights", Weights)
+    register("callback/quiet", Quiet)
+    register("optimizer/own", Own)
+    register("regularizer/said", Said)
+    register("regularizer/annealed", Annealed)
+'''
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["callback=[gradients]"], "callback.gradients reads gradients (after_backward)"),
+        (["optimizer=own", "callback=[]"], "Sign makes its steps in a way of its own"),
+        (["regularizer=[said]", "callback=[]"], "regularizer/said says traceable = False"),
+        (["regularizer=[annealed]", "callback=[]"], "a step reads run.step, which a program would freeze"),
+    ],
+)
+def test_a_component_that_needs_eager_steps_has_them(oarlock, plugin, tmp_path, words, reason):
+    env = plugin(PARTS)
+    job = ["train", "model.widths=[8]", "trainer.epochs=1", *words]
+    done = oarlock(*job, "hydra.run.dir=auto", env=env)
+    assert (done.returncode, done.stderr) == (0, f"warning: engine eager: {reason}\n")
+    assert oarlock(*job, "trainer.engine=eager", "hydra.run.dir=eager", env=env).returncode == 0
+    assert equal_ends(tmp_path / "auto", tmp_path / "eager")
+    refused = oarlock(*job, "trainer.engine=compiled", env=env)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"error: trainer.engine=compiled: {reason}.\nChoose trainer.engine=auto")
+
+
+@pytest.mark.parametrize("callback", ["weights", "quiet"])
+def test_weights_that_a_callback_sets_are_the_program_s(oarlock, plugin, tmp_path, callback):
+    env = plugin(PARTS)
+    for engine in ("compiled", "eager"):
+        done = oarlock("train", "model.widths=[8]", "trainer.epochs=2", f"callback=[{callback}]", "optimizer=momentum",
+                       f"trainer.engine={engine}", f"hydra.run.dir={engine}", env=env)  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+    assert equal_ends(tmp_path / "compiled", tmp_path / "eager")
+
+
+RAGGED = '''
+from __future__ import annotations
+import numpy as np
+from oarlock import Batch, Data, InputSpec, component, hookimpl
+
+@component
+class Ragged:
+    """Rows of another length in each batch."""
+
+    lengths: int = 3
+
+    @hookimpl
+    def build_data(self):
+        import paddle
+
+        def collate(samples):
+            length = 4 + int(samples[0][1]) % self.lengths
+            inputs = np.stack([np.resize(sample[0], (length, 5)) for sample in samples])
+            return Batch(paddle.to_tensor(inputs), paddle.to_tensor(np.array([sample[1] % 3 for sample in samples])))
+
+        rng = np.random.default_rng(0)
+        rows = [(rng.normal(size=(6, 5)).astype("float32"), number) for number in range(160)]
+
+        class Rows(paddle.io.Dataset):
+            def __len__(self):
+                return len(rows)
+
+            def __getitem__(self, index):
+                return rows[index]
+
+        return Data(Rows(), Rows(), inputs=InputSpec((6, 5)), class_names=["a", "b", "c"], collate=collate)
+
+@component
+class Mean:
+    """The mean over a row, and a layer."""
+
+    @hookimpl
+    def build_model(self, spec):
+        from paddle import nn
+
+        class Net(nn.Layer):
+            def __init__(self):
+                super().__init__()
+                self.out = nn.Linear(5, spec.num_outputs)
+
+            def forward(self, x):
+                return self.out(x.mean(axis=1))
+
+        return Net()
+
+@hookimpl
+def register_components(register):
+    register("data/ragged", Ragged)
+    register("model/mean", Mean)
+'''
+
+
+@pytest.mark.parametrize(("lengths", "said"), [(3, ""), (12, "shapes beyond the first 8 are eager")])
+def test_batches_of_many_shapes(oarlock, plugin, tmp_path, lengths, said):
+    env = plugin(RAGGED)
+    for engine in ("auto", "eager"):
+        done = oarlock("train", "data=ragged", f"data.lengths={lengths}", "model=mean", "trainer.batch_size=4",
+                       "callback=[]", "trainer.epochs=2", f"trainer.engine={engine}", f"hydra.run.dir={engine}", env=env)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert said in done.stderr or engine == "eager"
+        assert len(done.stderr.splitlines()) == (1 if said and engine == "auto" else 0), done.stderr
+    assert json.loads((tmp_path / "auto" / "run.json").read_text())["engine"] == "compiled"
+    assert equal_ends(tmp_path / "auto", tmp_path / "eager")
+
+
+def test_a_run_goes_on_with_its_own_engine_or_not_at_all(oarlock, tmp_path):
+    job = ["train", "model.widths=[8]", "callback=[]", "trainer.epochs=2", "hydra.run.dir=run"]
+    assert oarlock(*job).returncode == 0
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["engine"] == "compiled"
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**record, "engine": "eager"}))
+    done = oarlock("resume", "run", "trainer.epochs=3")
+    assert done.returncode == 1
+    assert "made by the engine eager; here compiled would make them" in done.stderr
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    done = oarlock("resume", "run", "trainer.epochs=3")
+    assert done.returncode == 0, done.stderr
+    assert np.isfinite(json.loads((tmp_path / "run" / "run.json").read_text())["metrics"]["train/loss"])
+
+
+def test_no_engine(oarlock):
+    done = oarlock("train", "~engine", "trainer.engine=compiled")
+    assert done.returncode == 2
+    assert "this run has no engine that compiles" in done.stderr
+    assert "add engine=compiled" in done.stderr
+    assert "Did you mean 'compiled'" in oarlock("train", "engine=compild").stderr
