@@ -89,13 +89,13 @@ class Rows(Batch):
         self._targets: Tree = None
 
     @property
-    def inputs(self) -> Tree:  # type: ignore[override]
+    def inputs(self) -> Tree:
         if self._inputs is None:
             self._inputs = each(self.whole.inputs, lambda leaf: leaf[self.start : self.stop])
         return self._inputs
 
     @property
-    def targets(self) -> Tree:  # type: ignore[override]
+    def targets(self) -> Tree:
         if self._targets is None:
             self._targets = each(self.whole.targets, lambda leaf: leaf[self.start : self.stop])
         return self._targets

@@ -14,6 +14,8 @@ TESTED = ("3.3",)
 # One interpreter that goes through the operators in order: a small step takes a third of the time.
 FLAGS = {"FLAGS_enable_pir_in_executor_trace_run": True}
 # Keep intermediate results from one step to the next instead of freeing and allocating them again.
+MOMENTUM = ("_velocity_dict", "_regularization_method_dict", "_regularization_coeff_dict")
+ADAM = ("_moment1_dict", "_moment2_dict", "_moment2_max_dict", "_beta1_pow_acc_dict", "_beta2_pow_acc_dict")
 KEEP, FREE = {"FLAGS_eager_delete_tensor_gb": -1.0}, {"FLAGS_eager_delete_tensor_gb": 0.0}
 
 
@@ -61,6 +63,22 @@ def tracing(program: Any, startup: Any, model: Any) -> Iterator[Callable[[], lis
         _global_parameter_recorder.pop(program)
         _global_inplace_map.pop(program)
         paddle.disable_static()
+
+
+def merge_updates(optimizer: Any) -> None:
+    """Have one operator update all parameters instead of one each, where the optimizer knows one that computes the same.
+
+    What `use_multi_tensor=True` does in its constructor; as there, only without parameter groups.
+    """
+    import paddle
+
+    names = {paddle.optimizer.Momentum: MOMENTUM, paddle.optimizer.Adam: ADAM}.get(type(optimizer))
+    if names is None or optimizer._param_groups and isinstance(optimizer._param_groups[0], dict):
+        return
+    for name in ("_param_dict", "_master_weight_dict", *names):
+        setattr(optimizer, name, optimizer._create_multi_tensor_dict())
+    optimizer._master_weight_dict["FP32_DenseTensor"] = None
+    optimizer._use_multi_tensor = True
 
 
 def is_variable(value: Any) -> bool:
