@@ -46,6 +46,7 @@ class Feeder(Protocol):
 
     steps_per_epoch: int | None
     smallest_batch: int | None
+    draws: bool  # whether making a batch may take from Paddle's random generator
 
     def epoch(self, epoch: int, start: int) -> Iterator[list[Batch]]: ...
 
@@ -87,6 +88,10 @@ class ResidentFeeder:
         self.smallest_batch: int | None = smallest(self._steps)
 
     @property
+    def draws(self) -> bool:
+        return self._data.transform_batch is not None
+
+    @property
     def _rows(self) -> Batch:
         # Not before the first step: a callback may have set `transform_batch`, which sees rows before `preprocess`.
         if self._resident is None:
@@ -124,6 +129,8 @@ class ResidentFeeder:
 class LoaderFeeder:
     """Any dataset with a length, in the same order as arrays would come; in processes of Paddle's loader if asked."""
 
+    draws = True
+
     def __init__(self, data: Data, trainer: TrainerConfig, seed: int) -> None:
         self._data, self._seed, self._workers = data, seed, trainer.num_workers
         self._steps = plan_steps(len(data.train), trainer.batch_size, trainer.accumulate_steps, trainer.drop_last)
@@ -153,6 +160,7 @@ class LoaderFeeder:
 class StreamFeeder:
     """Data without length: one pass is an epoch; it carries its own state, or is replayed and skipped."""
 
+    draws = True
     steps_per_epoch: int | None = None
     smallest_batch: int | None = None
 

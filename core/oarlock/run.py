@@ -12,6 +12,7 @@ import numpy as np
 import pluggy
 
 from oarlock import checkpoint
+from oarlock.device import generator_seeder
 from oarlock.errors import RunFailed, UserError, warn
 from oarlock.evaluation import resolve_monitor
 from oarlock.optimization import BuiltOptimizer, flat_parameters, refuse_wrapper
@@ -136,6 +137,10 @@ class Run:
             self.record.update(engine=engine, engine_reason=reason)
         if reason:
             warn(f"engine {engine}: {reason}")
+
+    def seed_step(self) -> None:
+        """Seed Paddle's generator for the step to come, as the training loop does where a step may draw from it."""
+        generator_seeder(self.device)(mix(self.config.seed, self.step))
 
     def read_losses(self, losses: Sequence[Any]) -> list[float]:
         """The values of what `training_step` returned, waiting for the device once."""
@@ -290,6 +295,14 @@ class Run:
         np.random.set_state((kind, np.array(key, dtype=np.uint32), position, has_gauss, gauss))
         version, words, gauss_next = state["python_random"]
         random.setstate((version, tuple(words), gauss_next))
+
+
+def mix(seed: int, number: int) -> int:
+    """A seed for one step, well apart from its neighbours' (the finaliser of SplitMix64, Steele et al. 2014)."""
+    word = (seed * 0x9E3779B97F4A7C15 + number * 0xD1B54A32D192ED03 + 0x632BE59BD9B4E019) & (2**64 - 1)
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+    return (word ^ (word >> 31)) & (2**63 - 1)
 
 
 def call(function: Callable[..., Any], **arguments: Any) -> Any:

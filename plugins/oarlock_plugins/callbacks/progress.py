@@ -22,32 +22,22 @@ class Progress:
 
     def __post_init__(self):
         self._bar = None
-        self._task = None
-        self._next = 0.0
         self._reader_left = False
 
     @hookimpl
     def on_run_start(self, run):
         self._started = time.monotonic()
-        self._shows_bar = self.bar and sys.stdout.isatty()
-
-    @hookimpl
-    def on_step_end(self, run):
-        if self._shows_bar:
-            now = time.monotonic()
-            if now >= self._next:
-                self._next = now + self.refresh_seconds
-                if self._bar is None:
-                    self._open(run)
-                self._bar.update(self._task, completed=run.position, epoch=run.epoch + 1)
+        if self.bar and sys.stdout.isatty():
+            self._bar = _Bar(self.refresh_seconds)
+            run.manager.register(self._bar)  # only where it is shown, it costs something on each step
 
     @hookimpl
     def on_evaluation_end(self, run, metrics):
         shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in metrics)
         seconds = time.monotonic() - self._started
         line = f"epoch {run.history[-1]['epoch']:>3}  {seconds:7.1f}s  {shown}"
-        if self._bar is not None:
-            self._bar.console.print(line, highlight=False)
+        if self._bar is not None and self._bar.shown:
+            self._bar.print(line)
         elif not self._reader_left:
             try:
                 print(line, flush=True)
@@ -62,6 +52,40 @@ class Progress:
     def on_failure(self, run):
         self._close()
 
+    def _close(self):
+        if self._bar is not None:
+            self._bar.close()
+
+
+class _Bar:
+    """The bar of an epoch's steps."""
+
+    def __init__(self, refresh_seconds):
+        self._refresh_seconds = refresh_seconds
+        self._bar = self._task = None
+        self._next = 0.0
+
+    @property
+    def shown(self):
+        return self._bar is not None
+
+    @hookimpl
+    def on_step_end(self, run):
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + self._refresh_seconds
+            if self._bar is None:
+                self._open(run)
+            self._bar.update(self._task, completed=run.position, epoch=run.epoch + 1)
+
+    def print(self, line):
+        self._bar.console.print(line, highlight=False)
+
+    def close(self):
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
     def _open(self, run):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -71,8 +95,3 @@ class Progress:
         )  # fmt: skip
         self._bar.start()
         self._task = self._bar.add_task("", total=run.feeder.steps_per_epoch, epoch=run.epoch + 1)
-
-    def _close(self):
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None

@@ -14,8 +14,6 @@ TESTED = ("3.3",)
 # One interpreter that goes through the operators in order: a small step takes a third of the time.
 FLAGS = {"FLAGS_enable_pir_in_executor_trace_run": True}
 # Keep intermediate results from one step to the next instead of freeing and allocating them again.
-MOMENTUM = ("_velocity_dict", "_regularization_method_dict", "_regularization_coeff_dict")
-ADAM = ("_moment1_dict", "_moment2_dict", "_moment2_max_dict", "_beta1_pow_acc_dict", "_beta2_pow_acc_dict")
 KEEP, FREE = {"FLAGS_eager_delete_tensor_gb": -1.0}, {"FLAGS_eager_delete_tensor_gb": 0.0}
 
 
@@ -66,19 +64,44 @@ def tracing(program: Any, startup: Any, model: Any) -> Iterator[Callable[[], lis
 
 
 def merge_updates(optimizer: Any) -> None:
-    """Have one operator update all parameters instead of one each, where the optimizer knows one that computes the same.
+    """Have one operator update all parameters of an Adam that was made with `use_multi_tensor=True`, as in eager.
 
-    What `use_multi_tensor=True` does in its constructor; as there, only without parameter groups.
+    Paddle 3.3 forgets the option in programs.
     """
     import paddle
+    from paddle import _C_ops
 
-    names = {paddle.optimizer.Momentum: MOMENTUM, paddle.optimizer.Adam: ADAM}.get(type(optimizer))
-    if names is None or optimizer._param_groups and isinstance(optimizer._param_groups[0], dict):
+    if type(optimizer) is not paddle.optimizer.Adam or not optimizer._use_multi_tensor or optimizer._amsgrad:
         return
-    for name in ("_param_dict", "_master_weight_dict", *names):
-        setattr(optimizer, name, optimizer._create_multi_tensor_dict())
-    optimizer._master_weight_dict["FP32_DenseTensor"] = None
-    optimizer._use_multi_tensor = True
+    updates: list[tuple[Any, Any, Any]] = []
+
+    def collect(block: Any, pair: Any) -> None:
+        updates.append((*pair, optimizer._create_param_lr(pair)))
+
+    def emit(block: Any, pairs: Any) -> None:
+        parameters, gradients, rates = (list(column) for column in zip(*updates, strict=True))
+        state = [[optimizer._get_accumulator_master(name, parameter) for parameter in parameters]
+                 for name in (optimizer._moment1_acc_str, optimizer._moment2_acc_str, optimizer._beta1_pow_acc_str,
+                              optimizer._beta2_pow_acc_str)]  # fmt: skip
+        _C_ops.merged_adam_(parameters, gradients, rates, state[0], state[1], None, state[2], state[3], None,
+                            optimizer._beta1, optimizer._beta2, optimizer._epsilon, False, False, False)  # fmt: skip
+
+    optimizer._append_optimize_op, optimizer._finish_update = collect, emit
+
+
+def simplify(program: Any) -> None:
+    """Drop what a program computes twice; an optimizer writes its constants out for each parameter."""
+    from paddle.base.libpaddle.pir import PassManager
+
+    passes = PassManager(2)
+    passes.add_pass("common_subexpression_elimination_pass", {})
+    passes.run(program)
+
+
+def learning_rate(optimizer: Any) -> float:
+    """The present one, without the checks of `get_lr`."""
+    rate = optimizer._learning_rate
+    return rate if type(rate) is float else rate() if callable(rate) else float(rate)
 
 
 def is_variable(value: Any) -> bool:

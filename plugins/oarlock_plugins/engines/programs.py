@@ -61,6 +61,7 @@ class Program:
                     paddle.static.Executor(self._place).run(self.startup)
             finally:
                 paddle.disable_static()
+        private.simplify(self.main)
         self._shared = shared
         self.relink()
         self._run = private.Direct(
@@ -85,7 +86,13 @@ class Program:
 
 
 class StepProgram(Program):
-    """Forward, loss, penalties, backward, clips and the optimizer's step."""
+    """Forward, loss, penalties, backward, clips and the optimizer's step.
+
+    Attributes:
+        draws: whether it draws random numbers.
+    """
+
+    draws = True
 
     def __init__(self, run: Any, batches: Sequence[Batch], place: Any) -> None:
         import paddle
@@ -131,14 +138,14 @@ class StepProgram(Program):
                     raise Untraceable(f"the optimizer's {accumulator} of {name} is another one in eager")
                 shared[variable.name] = tensor
         self.finish(shared, [total])
-        self._rate_of, self._rate = built.optimizer.get_lr, None
+        self._optimizer, self._rate = built.optimizer, None
         self._rate_tensor = self.scope.find_var(rate.name).get_tensor()
         self._read = private.reader(place, str(total.dtype).rpartition(".")[2])
         self._dtype = paddle.base.data_feeder.convert_dtype(rate.dtype)
 
     def step(self, storages: Sequence[Any]) -> Any:
         """Make a step at the optimizer's present learning rate; returns a handle of the loss."""
-        rate = self._rate_of()
+        rate = private.learning_rate(self._optimizer)
         if rate != self._rate:
             self._rate_tensor.set(np.full(self._rate_tensor.shape(), rate, self._dtype), self._place)
             self._rate = rate

@@ -41,6 +41,9 @@ def refusal(run: Any) -> str:
 class CompiledStep:
     """Makes each step by the program for its shapes.
 
+    Attributes:
+        draws: whether a step may draw random numbers; a program was seen to, or not.
+
     Args:
         run: the run, built.
         required: whether to fail where a step would have to be eager.
@@ -57,6 +60,7 @@ class CompiledStep:
         self._storages: list[Any] = []
         self._decided = ""
         self._watched = False
+        self.draws = True
 
     def __call__(self, batches: Sequence[Batch]) -> Any:
         first = batches[0]
@@ -121,12 +125,15 @@ class CompiledStep:
             self._watched = any(
                 getattr(self._run.components.get(hook.plugin_name), "changes_run", True)
                 for hook in self._run.hook.on_step_end.get_hookimpls()
-                if hook.plugin_name not in UNTOUCHING
+                if not type(hook.plugin).__module__.startswith("oarlock_plugins.callbacks.progress")
             )
         elif program is None:
             warn(f"engine: steps with {' + '.join(str(batch.size) for batch in batches)} rows are eager: {reason}")
         self._programs[key] = program
+        self.draws = any(one is None or one.draws for one in self._programs.values())
+        self._run.seed_step()  # it was not, where no step had drawn so far
         if len(self._programs) == MOST_PROGRAMS:
+            self.draws = True
             warn(f"engine: steps with shapes beyond the first {MOST_PROGRAMS} are eager")
         return program
 
@@ -163,17 +170,14 @@ class CompiledStep:
             return float(program.step(feeds))
 
         changed: list[str] = []
-        differs, self.difference = compare(eager, compiled, tensors, _seeder())
+        differs, draws = compare(eager, compiled, tensors, _seeder())
         before.put_back()
         if changed:
             return None, f"a step changes {', '.join(sorted(changed)[:3])}, which a program would freeze"
         if differs:
             return None, f"the program computes otherwise: {differs}"
+        program.draws = draws
         return program, ""
-
-
-# A callback of ours that is called after each step and only looks.
-UNTOUCHING = ("callback.progress",)
 
 
 class CompiledEvaluation:
