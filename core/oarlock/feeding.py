@@ -46,7 +46,10 @@ class Feeder(Protocol):
 
     steps_per_epoch: int | None
     smallest_batch: int | None
-    draws: bool  # whether making a batch may take from Paddle's random generator
+
+    @property
+    def draws(self) -> bool:
+        """Whether making a batch may take from Paddle's random generator."""
 
     def epoch(self, epoch: int, start: int) -> Iterator[list[Batch]]: ...
 

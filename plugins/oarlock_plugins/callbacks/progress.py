@@ -60,6 +60,8 @@ class Progress:
 class _Bar:
     """The bar of an epoch's steps."""
 
+    changes_run = False
+
     def __init__(self, refresh_seconds):
         self._refresh_seconds = refresh_seconds
         self._bar = self._task = None

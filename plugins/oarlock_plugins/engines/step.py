@@ -121,12 +121,10 @@ class CompiledStep:
         if not self._decided:
             self._decided = "eager" if program is None else "compiled"
             self._run.use_engine(self._decided, reason)
-            # What a callback may do to the weights between two steps is looked at, where one says that it does something.
-            self._watched = any(
-                getattr(self._run.components.get(hook.plugin_name), "changes_run", True)
-                for hook in self._run.hook.on_step_end.get_hookimpls()
-                if not type(hook.plugin).__module__.startswith("oarlock_plugins.callbacks.progress")
-            )
+            # Whether the weights got other storage is looked at before each step, unless each hook that is called in
+            # between says that it changes nothing.
+            self._watched = any(getattr(hook.plugin, "changes_run", True)
+                                for hook in self._run.hook.on_step_end.get_hookimpls())  # fmt: skip
         elif program is None:
             warn(f"engine: steps with {' + '.join(str(batch.size) for batch in batches)} rows are eager: {reason}")
         self._programs[key] = program
