@@ -64,14 +64,17 @@ def tracing(program: Any, startup: Any, model: Any) -> Iterator[Callable[[], lis
 
 
 def merge_updates(optimizer: Any) -> None:
-    """Have one operator update all parameters of an Adam that was made with `use_multi_tensor=True`, as in eager.
+    """Have one operator update all parameters of an Adam, instead of one each: a small step takes a third less.
 
-    Paddle 3.3 forgets the option in programs.
+    Its results differ in the last bit of some weights. `use_multi_tensor=True` does so in eager, where it fails as soon
+    as a parameter has no gradient; in programs Paddle 3.3 forgets it.
     """
     import paddle
     from paddle import _C_ops
 
-    if type(optimizer) is not paddle.optimizer.Adam or not optimizer._use_multi_tensor or optimizer._amsgrad:
+    grouped = any(isinstance(one, dict) for one in optimizer._param_groups or ())
+    other = grouped or optimizer._multi_precision if type(optimizer) is paddle.optimizer.Adam else True
+    if other or optimizer._amsgrad or optimizer._lazy_mode:
         return
     updates: list[tuple[Any, Any, Any]] = []
 

@@ -32,12 +32,4 @@ class Adam:
     def build_optimizer(self, parameters, schedule):
         from paddle.optimizer import Adam as PaddleAdam
 
-        # One operator for all parameters instead of one each.
-        return PaddleAdam(
-            schedule(self.learning_rate),
-            self.beta1,
-            self.beta2,
-            self.epsilon,
-            parameters=parameters,
-            use_multi_tensor=True,
-        )
+        return PaddleAdam(schedule(self.learning_rate), self.beta1, self.beta2, self.epsilon, parameters=parameters)

@@ -308,7 +308,7 @@ def register_components(register):
 def test_batches_of_many_shapes(oarlock, plugin, tmp_path, lengths, said):
     env = plugin(RAGGED)
     for engine in ("auto", "eager"):
-        done = oarlock("train", "data=ragged", f"data.lengths={lengths}", "model=mean", "trainer.batch_size=4",
+        done = oarlock("train", "data=ragged", f"data.lengths={lengths}", "model=mean", "trainer.batch_size=4", "optimizer=momentum",
                        "callback=[]", "trainer.epochs=2", f"trainer.engine={engine}", f"hydra.run.dir={engine}", env=env)  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert said in done.stderr or engine == "eager"
