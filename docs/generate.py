@@ -58,7 +58,8 @@ HOOKS = {
             "When `build_optimizer` calls `schedule(learning_rate)`.",
             "An error: the optimizer needs a rate.",
         ),
-        "build_step": ("Last.", "The core's eager step."),
+        "build_step": ("Last, unless `trainer.engine=eager`.", "The core's eager step."),
+        "build_evaluation_step": ("After `build_step`.", "The core's eager forward and loss."),
     },
     "On each step": {
         "forward": (
@@ -66,6 +67,10 @@ HOOKS = {
             "The next one is asked; the last is `model(batch.inputs)`.",
         ),
         "compute_loss": ("After `forward`, in training and in evaluation.", "An error: a loss is needed."),
+        "compute_predictions": (
+            "Not while training: on what is exported, after `forward`.",
+            "One prediction, `output`, that is what `forward` returned.",
+        ),
         "compute_penalty": ("After `compute_loss`, in training only.", "Nothing is added."),
         "after_backward": ("Once a step, after the last micro-batch, before the clips.", ""),
         "on_step_end": ("After the optimizer and the schedules have stepped.", ""),

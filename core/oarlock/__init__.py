@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from oarlock.component import component
-from oarlock.errors import Exit, NonFiniteError, OarlockError, RunFailed, UserError, nearest, shown_path, warn
+from oarlock.errors import Damaged, Exit, NonFiniteError, OarlockError, RunFailed, UserError, nearest, shown_path, warn
 from oarlock.hookspecs import API_VERSION, hookimpl, hookspec
 
 if TYPE_CHECKING:
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from oarlock.data import Arrays, Batch, Data, InputSpec, ModelSpec, Rows, each
     from oarlock.evaluation import Metric
     from oarlock.optimization import decays
+    from oarlock.recorded import load_run
     from oarlock.run import Run
+    from oarlock.sealed import scratch_folder, seal, verify, write_atomically
     from oarlock.step import build_eager_evaluation, build_eager_step, read_losses
     from oarlock.training import Interrupted
 
@@ -39,14 +41,20 @@ _LAZY = {
     "build_eager_step": "step",
     "decays": "optimization",
     "each": "data",
+    "load_run": "recorded",
     "read_losses": "step",
+    "scratch_folder": "sealed",
+    "seal": "sealed",
     "train": "commands",
+    "verify": "sealed",
+    "write_atomically": "sealed",
 }
 
 __all__ = [
     "API_VERSION",
     "Arrays",
     "Batch",
+    "Damaged",
     "Data",
     "Exit",
     "Experiment",
@@ -69,11 +77,16 @@ __all__ = [
     "each",
     "hookimpl",
     "hookspec",
+    "load_run",
     "nearest",
     "read_losses",
+    "scratch_folder",
+    "seal",
     "shown_path",
     "train",
+    "verify",
     "warn",
+    "write_atomically",
 ]
 
 

@@ -7,8 +7,6 @@ It is written under another name, every file is brought to the disk, the manifes
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import re
 import shutil
@@ -19,14 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import safetensors.numpy
 
-from oarlock.errors import DamagedCheckpoint, RunFailed
-from oarlock.record import sync_folder, write_bytes
+from oarlock.errors import Damaged, RunFailed
+from oarlock.sealed import MANIFEST, entry_of, manifest_text, read, sync_folder, write_bytes
 
 if TYPE_CHECKING:
     import paddle
 
-MANIFEST, STATE, MODEL, BEST, OPTIMIZER, COMPONENTS = (
-    "MANIFEST.json",
+STATE, MODEL, BEST, OPTIMIZER, COMPONENTS = (
     "state.json",
     "model.safetensors",
     "best.safetensors",
@@ -49,7 +46,7 @@ def write(root: Path, step: int, files: dict[str, bytes], keep: int) -> Path:
     try:
         for name, content in files.items():
             write_bytes(scratch / name, content)
-        write_bytes(scratch / MANIFEST, manifest(files))
+        write_bytes(scratch / MANIFEST, manifest_text({name: entry_of(content) for name, content in files.items()}))
         sync_folder(scratch)
         target = _free_name(root, step)
         scratch.rename(target)
@@ -60,48 +57,6 @@ def write(root: Path, step: int, files: dict[str, bytes], keep: int) -> Path:
     for old in list(newest_first(root))[keep:]:
         remove(old)
     return target
-
-
-def manifest(files: dict[str, bytes]) -> bytes:
-    """The text of the manifest for these files."""
-    return _manifest_text({name: _entry(content) for name, content in files.items()})
-
-
-def _entry(content: bytes) -> dict[str, Any]:
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-
-def _manifest_text(entries: Any) -> bytes:
-    """The only valid text for these entries; it ends with their own sum."""
-    body = json.dumps(entries, sort_keys=True)
-    return json.dumps({"files": entries, "sha256": hashlib.sha256(body.encode()).hexdigest()}, sort_keys=True).encode()
-
-
-def read(path: Path) -> dict[str, bytes]:
-    """All files of a checkpoint, verified.
-
-    Raises:
-        DamagedCheckpoint: a file is missing or changed; it names the file.
-    """
-    try:
-        written = (path / MANIFEST).read_bytes()
-        entries = json.loads(written)["files"]
-        sound = _manifest_text(entries) == written
-    except OSError as error:
-        raise DamagedCheckpoint(f"{path.name}: {MANIFEST} is missing") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DamagedCheckpoint(f"{path.name}: {MANIFEST} is damaged") from error
-    if not sound:  # before its entries are believed, names included
-        raise DamagedCheckpoint(f"{path.name}: {MANIFEST} is damaged")
-    files = {}
-    for name, entry in entries.items():
-        try:
-            files[name] = (path / name).read_bytes()
-        except OSError as error:
-            raise DamagedCheckpoint(f"{path.name}: {name} is missing") from error
-        if _entry(files[name]) != entry:
-            raise DamagedCheckpoint(f"{path.name}: {name} is damaged")
-    return files
 
 
 def newest_first(root: Path) -> Iterator[Path]:
@@ -115,13 +70,13 @@ def newest_first(root: Path) -> Iterator[Path]:
         yield path
 
 
-def newest_intact(root: Path) -> tuple[Path | None, dict[str, bytes], list[DamagedCheckpoint]]:
+def newest_intact(root: Path) -> tuple[Path | None, dict[str, bytes], list[Damaged]]:
     """The newest checkpoint that verifies, its files, and what was wrong with the newer ones."""
-    damaged: list[DamagedCheckpoint] = []
+    damaged: list[Damaged] = []
     for path in newest_first(root):
         try:
             return path, read(path), damaged
-        except DamagedCheckpoint as error:
+        except Damaged as error:
             damaged.append(error)
     return None, {}, damaged
 

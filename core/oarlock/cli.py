@@ -272,9 +272,9 @@ def _configure_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from oarlock import commands
+    from oarlock import recorded
 
-    metrics = commands.evaluate(args.folder, args.overrides, args.split)
+    metrics = recorded.evaluate(args.folder, args.overrides, args.split)
     if args.json:
         print(json.dumps(metrics))
     else:

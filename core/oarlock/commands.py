@@ -19,19 +19,18 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from oarlock import checkpoint, config, vetting
-from oarlock.checking import check
 from oarlock.config_files import read_yaml
 from oarlock.device import import_paddle
-from oarlock.errors import RunFailed, UserError, nearest, one_line, raised_at, shown_path, warn
-from oarlock.evaluation import evaluate as evaluate_split
+from oarlock.errors import RunFailed, UserError, nearest, one_line, raised_at, shown_path
 from oarlock.experiment import build_run, complete_run
-from oarlock.plugins import NO_DISTRIBUTION, Host, load_host
-from oarlock.record import CONFIG, LOG, RunFolder, write_text
+from oarlock.plugins import Host, load_host
+from oarlock.record import CONFIG, LOG, RunFolder
+from oarlock.recorded import intact, load_recorded, warm_start
 from oarlock.run import Run
+from oarlock.sealed import write_atomically
 from oarlock.signals import Signals
 from oarlock.training import Interrupted, finish
 from oarlock.training import train as train_loop
-from oarlock.translation import user_errors
 
 if TYPE_CHECKING:
     import paddle
@@ -249,59 +248,6 @@ def _record_end(run: Run, status: str, reason: str) -> None:
     run.record.update(status=status, reason=reason, metrics=run.metrics, best=run.best, step=run.step, times=times)
 
 
-def warm_start(run: Run, source: Path) -> None:
-    """Begin with the best weights of another run.
-
-    Raises:
-        UserError: there are none, or they do not fit this model.
-    """
-    try:
-        RunFolder(source)
-    except UserError as error:
-        raise UserError(f"trainer.init_from={error}") from error
-    files, _ = _intact(source)
-    if not files:
-        raise UserError(f"trainer.init_from={source}: it has no intact checkpoint.")
-    arrays = checkpoint.unpack_arrays(files.get(checkpoint.BEST, files[checkpoint.MODEL]))
-    try:
-        checkpoint.load_weights(run.model, arrays, str(source))
-    except RunFailed as error:
-        raise UserError(f"trainer.init_from={source}: {error}.") from error
-
-
-def _intact(folder: Path) -> tuple[dict[str, bytes], Path | None]:
-    """The newest intact checkpoint's files; damaged ones are named on stderr."""
-    path, files, damaged = checkpoint.newest_intact(folder / "checkpoints")
-    for error in damaged:
-        instead = f"using {path.name}" if path is not None else "there is no earlier one"
-        warn(f"checkpoint {error}; {instead}")
-    return files, path
-
-
-def load_recorded(host: Host, record: RunFolder, overrides: Sequence[str] = ()) -> DictConfig:
-    """The configuration that a run was made with, typed again, with overrides.
-
-    Raises:
-        UserError: a component of the run is not installed, or an override is not valid.
-    """
-    values, _ = read_yaml(record.path / CONFIG)
-    if not isinstance(values, DictConfig):
-        raise UserError(f"{record.path / CONFIG}: expected a mapping.")
-    for path, made_with in record.record["components"].items():
-        entry = host.registry.entries.get(made_with["component"])
-        if entry is None:
-            group, _, name = made_with["component"].partition("/")
-            reason = host.explain_missing(group, name)
-            named = made_with["distribution"] == NO_DISTRIBUTION
-            source = "a module that was named with -p; name it again" if named else made_with["distribution"]
-            raise UserError(f"{path} was {made_with['component']} of {source}. {reason}")
-    components = {path: made_with["component"] for path, made_with in record.record["components"].items()}
-    changed = config.apply_overrides(config.typed(values, components, host.registry), overrides, host.registry)
-    with user_errors(host):
-        check(changed, host)
-    return changed
-
-
 def resume(
     folder: Path,
     overrides: Sequence[str] = (),
@@ -344,7 +290,7 @@ def resume(
         if status in ("completed", "early_stopped", "pruned") and not overrides:
             say(f"{shown_path(folder)}: {status} already; to train longer give trainer.epochs=…")
             return None
-        files, path = _intact(folder)
+        files, path = intact(folder)
         run = build_run(host, composed, record.record.get("runtime", {}), hooks)
         run.total_steps = record.record["total_steps"]  # a schedule keeps the shape that it began with
         complete_run(run)
@@ -384,9 +330,7 @@ def _longer(record: RunFolder, run: Run) -> bool:
 def _keep_changes(run: Run) -> None:
     """Make the changes part of the run, so that the next resume needs not be told again."""
     assert run.record is not None
-    scratch = run.record.path / f".{CONFIG}"
-    write_text(scratch, OmegaConf.to_yaml(OmegaConf.create(run.values)))
-    scratch.replace(run.record.path / CONFIG)
+    write_atomically(run.record.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(run.values)))
     trainer = run.config.trainer
     if run.step:
         checkpoint.write(run.record.path / "checkpoints", run.step, run.checkpoint_files(), trainer.checkpoint.keep)
@@ -394,32 +338,6 @@ def _keep_changes(run: Run) -> None:
 
 def _rows(files: dict[str, bytes]) -> int:
     return int(json.loads(files[checkpoint.STATE])["rows"])
-
-
-def evaluate(folder: Path, overrides: Sequence[str] = (), splits: Sequence[str] = ()) -> dict[str, float]:
-    """The best weights of a run on its validation and test data, or on other data.
-
-    Raises:
-        UserError: the run has no weights, or the data has no such split.
-    """
-    host = load_host()
-    record = RunFolder(folder)
-    run = build_run(host, load_recorded(host, record, overrides), record.record.get("runtime", {}))
-    files, path = _intact(folder)
-    if path is None:
-        raise UserError(f"{shown_path(folder)}: it has no intact checkpoint to evaluate.")
-    arrays = checkpoint.unpack_arrays(files.get(checkpoint.BEST, files[checkpoint.MODEL]))
-    try:
-        checkpoint.load_weights(run.model, arrays, path.name)
-    except RunFailed as error:
-        raise UserError(f"{shown_path(folder)}: {error}.") from error
-    run.model.eval()
-    metrics: dict[str, float] = {}
-    for split in splits or [split for split in run.splits if split != "train"]:
-        if split not in run.splits:
-            raise UserError(f"split={split}: the data has no such split. {nearest(split, run.splits)}")
-        metrics |= {f"{split}/{name}": value for name, value in evaluate_split(run, getattr(run.data, split)).items()}
-    return metrics
 
 
 @contextlib.contextmanager

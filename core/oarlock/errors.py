@@ -35,8 +35,8 @@ class NonFiniteError(RunFailed):
     """A loss or a weight became infinite or not-a-number."""
 
 
-class DamagedCheckpoint(OarlockError):
-    """A checkpoint whose files are not the ones that were written."""
+class Damaged(OarlockError):
+    """A sealed folder, such as a checkpoint, whose files are not the ones that were written."""
 
 
 def warn(message: str) -> None:

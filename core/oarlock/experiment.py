@@ -63,6 +63,7 @@ def build_run(
     _refuse_single_rows(run)
     run.total_steps = count_steps(run.feeder.steps_per_epoch, trainer.epochs, trainer.max_steps)
     run.forward = _first((*run.flat("forward", "model", "batch"), lambda model, batch: model(batch.inputs)))
+    run.compute_predictions = _first((*run.flat("compute_predictions", "output"), _named))
     run.compute_loss = _first((*run.flat("compute_loss", "output", "batch"), _no_loss(run)))
     if not manager.hook.compute_loss.get_hookimpls() and not _brings_its_own_loss(manager):
         _no_loss(run)()
@@ -98,7 +99,9 @@ def complete_run(run: Run) -> None:
         if step is not None:
             run.training_step, run.engine = step, run.components_chosen.get("engine", "custom")
         elif engine is Engine.compiled:
-            raise UserError("trainer.engine=compiled: this run has no engine that compiles; add engine=compiled.")
+            raise UserError(
+                "trainer.engine=compiled: this run has no engine that compiles; add a component of group engine."
+            )
         run.evaluation_step = run.hook.build_evaluation_step(run=run) or run.evaluation_step
 
 
@@ -148,6 +151,11 @@ def _first(functions: tuple[Callable[..., Any], ...]) -> Callable[..., Any]:
         return other(*arguments) if result is None else result
 
     return first
+
+
+def _named(output: Any) -> dict[str, Any]:
+    """The predictions of a task that says nothing of them: the output itself."""
+    return dict(output) if isinstance(output, Mapping) else {"output": output}
 
 
 def _no_loss(run: Run) -> Callable[..., Any]:

@@ -127,6 +127,11 @@ def compute_loss(output: Any, batch: Batch) -> paddle.Tensor | None:
     """A scalar, averaged over the rows of the batch."""
 
 
+@hookspec(firstresult=True)
+def compute_predictions(output: Any) -> dict[str, paddle.Tensor] | None:
+    """What a finished model answers, by name, from the output of `forward`: probabilities of logits, say."""
+
+
 @hookspec
 def compute_penalty(model: paddle.nn.Layer) -> paddle.Tensor | None:
     """A scalar that is added to the loss."""

@@ -7,13 +7,12 @@ import fcntl
 import json
 import math
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 from oarlock.errors import OarlockError, UserError, shown_path
+from oarlock.sealed import scratch_folder, sync_folder, write_atomically, write_text
 
 CONFIG, RUN, METRICS, LOG = "config.yaml", "run.json", "metrics.jsonl", "train.log"
 
@@ -52,30 +51,13 @@ class RunFolder:
         if path.resolve() == Path.cwd():
             raise UserError(f"{path}: the folder that you are in cannot become the run's; name one inside it.")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-            scratch.chmod(0o755)
-            write_text(scratch / CONFIG, config)
-            write_text(scratch / RUN, json.dumps(record, indent=2) + "\n")
-            (scratch / METRICS).touch()
+            with scratch_folder(path.parent, path.name) as scratch:
+                write_text(scratch / CONFIG, config)
+                write_text(scratch / RUN, json.dumps(record, indent=2) + "\n")
+                (scratch / METRICS).touch()
+                return cls(_named(scratch, path, number))
         except OSError as error:
             raise UserError(f"{path}: the run's folder cannot be made: {error.strerror}.") from error
-        for attempt in range(1, 10_000):
-            target = path if attempt == 1 else path.with_name(f"{path.name}-{attempt}")
-            try:
-                # Renaming onto a folder that is not empty fails: this is the lock between two runs.
-                scratch.rename(target)
-            except OSError as error:
-                if number:
-                    continue
-                shutil.rmtree(scratch, ignore_errors=True)
-                raise UserError(
-                    f"{shown_path(path)} exists already.\nContinue it with 'oarlock resume {shown_path(path)}', or choose another "
-                    "hydra.run.dir."
-                ) from error
-            sync_folder(target.parent)
-            return cls(target)
-        raise UserError(f"{path}: ten thousand runs have this name; choose another hydra.run.dir.")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -101,9 +83,7 @@ class RunFolder:
     def update(self, **values: Any) -> None:
         """Change the record on the disk, atomically."""
         self.record.update(values)
-        scratch = self.path / f".{RUN}.{os.getpid()}"
-        write_text(scratch, json.dumps(finite(self.record), indent=2) + "\n")
-        scratch.replace(self.path / RUN)
+        write_atomically(self.path / RUN, json.dumps(finite(self.record), indent=2) + "\n")
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
@@ -136,32 +116,30 @@ class RunFolder:
         kept = self.read_metrics()[:rows]
         if len(kept) < rows:
             raise OarlockError(f"{self.path / METRICS}: {rows} lines are recorded, {len(kept)} are there")
-        scratch = self.path / f".{METRICS}.{os.getpid()}"
-        write_text(scratch, "".join(json.dumps(row) + "\n" for row in kept))
-        scratch.replace(self.path / METRICS)
+        write_atomically(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
         return kept
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file and bring it to the disk."""
-    write_bytes(path, text.encode())
+def _named(scratch: Path, path: Path, number: bool) -> Path:
+    """Give a folder its name, or one with a number behind it.
 
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file and bring it to the disk."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(path: Path) -> None:
-    """Bring a folder's entries (a rename) to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    Raises:
+        UserError: it is taken.
+    """
+    for attempt in range(1, 10_000):
+        target = path if attempt == 1 else path.with_name(f"{path.name}-{attempt}")
+        try:
+            # Renaming onto a folder that is not empty fails: this is the lock between two runs.
+            scratch.rename(target)
+        except OSError as error:
+            if number:
+                continue
+            shown = shown_path(path)
+            raise UserError(f"{shown} exists already.\n"
+                            f"Continue it with 'oarlock resume {shown}', or choose another hydra.run.dir.") from error  # fmt: skip
+        sync_folder(target.parent)
+        return target
+    raise UserError(f"{path}: ten thousand runs have this name; choose another hydra.run.dir.")
 
 
 def finite(value: Any) -> Any:

@@ -65,6 +65,7 @@ class Run:
     scaler: Any
     forward: Callable[[paddle.nn.Layer, Batch], Any]
     compute_loss: Callable[[Any, Batch], paddle.Tensor]
+    compute_predictions: Callable[[Any], dict[str, paddle.Tensor]]
     grad_clips: list[Callable[[list[Any]], list[Any]]]
 
     def __init__(

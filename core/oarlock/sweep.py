@@ -30,7 +30,8 @@ from omegaconf import DictConfig, OmegaConf
 from oarlock import commands, config, vetting
 from oarlock.errors import Exit, RunFailed, UserError, describe, nearest, shown_path
 from oarlock.plugins import Host, load_host
-from oarlock.record import RUN, write_text
+from oarlock.record import RUN
+from oarlock.sealed import write_text
 from oarlock.selection import flags_of
 from oarlock.training import Interrupted
 from oarlock.translation import user_errors

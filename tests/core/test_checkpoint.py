@@ -17,7 +17,8 @@ from hypothesis.extra import numpy as st_numpy
 
 import oarlock
 from oarlock import checkpoint
-from oarlock.errors import DamagedCheckpoint, RunFailed
+from oarlock.errors import Damaged, RunFailed
+from oarlock.sealed import entry_of, manifest_text
 from tests.conftest import command, environment
 
 
@@ -72,7 +73,7 @@ def test_a_file_that_the_manifest_does_not_know_is_no_part_of_a_checkpoint(train
     manifest = json.loads((copy / "MANIFEST.json").read_text())
     manifest["files"]["../run.json"] = {"bytes": 1, "sha256": "0"}
     (copy / "MANIFEST.json").write_text(json.dumps(manifest, sort_keys=True))
-    with pytest.raises(DamagedCheckpoint, match=r"MANIFEST|run\.json"):
+    with pytest.raises(Damaged, match=r"MANIFEST|run\.json"):
         checkpoint.read(copy)
 
 
@@ -204,4 +205,5 @@ def test_a_state_that_would_not_survive_is_refused_by_name(state):
 def test_no_two_contents_have_one_manifest(files, data):
     name = data.draw(st.sampled_from(sorted(files)))
     other = {**files, name: data.draw(st.binary(max_size=50))}
-    assert (checkpoint.manifest(files) == checkpoint.manifest(other)) == (files == other)
+    texts = [manifest_text({name: entry_of(content) for name, content in one.items()}) for one in (files, other)]
+    assert (texts[0] == texts[1]) == (files == other)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import oarlock as package
-from oarlock import UserError, checkpoint, commands
+from oarlock import UserError, checkpoint, commands, recorded
 from oarlock.record import RunFolder
 
 QUICK = ["model.widths=[16]", "callback=[]", "trainer.epochs=3"]
@@ -49,7 +49,7 @@ def test_the_result_and_the_folder_tell_the_same(run):
 
 def test_the_model_that_comes_back_has_the_best_weights(run):
     result = run("optimizer.learning_rate=0.05", "trainer.epochs=6")
-    again = commands.evaluate(result.folder)
+    again = recorded.evaluate(result.folder)
     assert again["valid/accuracy"] == result.best["value"]
     assert again["test/accuracy"] == result.metrics["test/accuracy"]
     _, files, _ = checkpoint.newest_intact(result.folder / "checkpoints")
@@ -148,13 +148,13 @@ def test_a_run_that_is_being_trained_cannot_be_resumed(run, oarlock):
 
 def test_evaluate_on_other_data(run):
     folder = run().folder
-    other = commands.evaluate(folder, ["data.split_seed=5"])
+    other = recorded.evaluate(folder, ["data.split_seed=5"])
     assert set(other) == {"valid/loss", "valid/accuracy", "test/loss", "test/accuracy"}
-    assert set(commands.evaluate(folder, splits=["train"])) == {"train/loss", "train/accuracy"}
+    assert set(recorded.evaluate(folder, splits=["train"])) == {"train/loss", "train/accuracy"}
     with pytest.raises(UserError, match=r"split=tset.*Did you mean 'test'"):
-        commands.evaluate(folder, splits=["tset"])
+        recorded.evaluate(folder, splits=["tset"])
     with pytest.raises(UserError, match=r"data\.split_sed"):
-        commands.evaluate(folder, ["data.split_sed=5"])
+        recorded.evaluate(folder, ["data.split_sed=5"])
 
 
 def test_a_run_that_was_made_longer_stays_longer(run):

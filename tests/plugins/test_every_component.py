@@ -25,7 +25,7 @@ OVERRIDES = {
     "callback/progress": ("callback.progress.bar=false", "callback.progress.refresh_seconds=1"),
     "data/digits": ("data=digits", "data.valid_fraction=0.3", "data.test_fraction=0.1", "data.split_seed=3"),
     "data/mnist": ("data=mnist", "data.root=ROOT", "data.valid_fraction=0.25", "data.split_seed=3"),
-    "engine/compiled": ("engine=compiled",),
+    "engine/static": ("engine=static",),
     "model/bn_mlp": ("model=bn_mlp", "model.widths=[9,8]", "model.epsilon=1e-3", "model.momentum=0.5",
                      "model.dropout=0.1"),
     "model/lenet": ("data=mnist", "data.root=ROOT", "model=lenet", "model.batch_norm=false", "model.dropout=0.1"),

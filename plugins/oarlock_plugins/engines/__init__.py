@@ -1,9 +1,9 @@
 """Built-in engines: what makes the training steps in the place of the core's eager one."""
 
 from oarlock import hookimpl
-from oarlock_plugins.engines.compiled import Compiled
+from oarlock_plugins.engines.static import Static
 
 
 @hookimpl
 def register_components(register):
-    register("engine/compiled", Compiled)
+    register("engine/static", Static)

@@ -51,6 +51,12 @@ class Classification:
         return functional.cross_entropy(output, targets, label_smoothing=self.label_smoothing)
 
     @hookimpl
+    def compute_predictions(self, output):
+        from paddle.nn import functional
+
+        return {"class": output.argmax(axis=-1), "probabilities": functional.softmax(output, axis=-1)}
+
+    @hookimpl
     def build_metrics(self, data):
         if data.class_names is None:
             raise UserError("task=classification needs data with class_names. Try task=regression.")

@@ -336,5 +336,5 @@ def test_no_engine(oarlock):
     done = oarlock("train", "~engine", "trainer.engine=compiled")
     assert done.returncode == 2
     assert "this run has no engine that compiles" in done.stderr
-    assert "add engine=compiled" in done.stderr
-    assert "Did you mean 'compiled'" in oarlock("train", "engine=compild").stderr
+    assert "add a component of group engine" in done.stderr
+    assert "Did you mean 'static'" in oarlock("train", "engine=statik").stderr

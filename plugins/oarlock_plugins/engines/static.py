@@ -8,7 +8,7 @@ from oarlock import UserError, component, hookimpl
 
 
 @component
-class Compiled:
+class Static:
     """Compiles the whole training step into one static program, and runs it without Paddle's overhead of each operator.
 
     The first step with each shape is traced and tried against eager steps. What cannot be compiled, or comes out

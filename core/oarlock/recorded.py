@@ -1,0 +1,113 @@
+"""A run on the disk: its configuration typed again, its best weights back in the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from oarlock import checkpoint, config
+from oarlock.checking import check
+from oarlock.config_files import read_yaml
+from oarlock.errors import RunFailed, UserError, nearest, shown_path, warn
+from oarlock.evaluation import evaluate as evaluate_split
+from oarlock.experiment import build_run
+from oarlock.plugins import NO_DISTRIBUTION, Host, load_host
+from oarlock.record import CONFIG, RunFolder
+from oarlock.run import Run
+from oarlock.translation import user_errors
+
+
+def load_run(folder: Path, overrides: Sequence[str] = ()) -> Run:
+    """A recorded run, built again with its best weights and in eval mode; nothing is trained or written.
+
+    Args:
+        folder: the run's folder.
+        overrides: other values than it was made with, `["data.root=/mnt/new"]`.
+
+    Raises:
+        UserError: it is no run, has no intact checkpoint, or a component of it is not installed.
+    """
+    host = load_host()
+    record = RunFolder(folder)
+    run = build_run(host, load_recorded(host, record, overrides), record.record.get("runtime", {}))
+    files, path = intact(folder)
+    if path is None:
+        raise UserError(f"{shown_path(folder)}: it has no intact checkpoint.")
+    arrays = checkpoint.unpack_arrays(files.get(checkpoint.BEST, files[checkpoint.MODEL]))
+    try:
+        checkpoint.load_weights(run.model, arrays, path.name)
+    except RunFailed as error:
+        raise UserError(f"{shown_path(folder)}: {error}.") from error
+    run.record = record
+    run.model.eval()
+    return run
+
+
+def evaluate(folder: Path, overrides: Sequence[str] = (), splits: Sequence[str] = ()) -> dict[str, float]:
+    """The best weights of a run on its validation and test data, or on other data.
+
+    Raises:
+        UserError: the run has no weights, or the data has no such split.
+    """
+    run = load_run(folder, overrides)
+    metrics: dict[str, float] = {}
+    for split in splits or [split for split in run.splits if split != "train"]:
+        if split not in run.splits:
+            raise UserError(f"split={split}: the data has no such split. {nearest(split, run.splits)}")
+        metrics |= {f"{split}/{name}": value for name, value in evaluate_split(run, getattr(run.data, split)).items()}
+    return metrics
+
+
+def warm_start(run: Run, source: Path) -> None:
+    """Begin with the best weights of another run.
+
+    Raises:
+        UserError: there are none, or they do not fit this model.
+    """
+    try:
+        RunFolder(source)
+    except UserError as error:
+        raise UserError(f"trainer.init_from={error}") from error
+    files, _ = intact(source)
+    if not files:
+        raise UserError(f"trainer.init_from={source}: it has no intact checkpoint.")
+    arrays = checkpoint.unpack_arrays(files.get(checkpoint.BEST, files[checkpoint.MODEL]))
+    try:
+        checkpoint.load_weights(run.model, arrays, str(source))
+    except RunFailed as error:
+        raise UserError(f"trainer.init_from={source}: {error}.") from error
+
+
+def load_recorded(host: Host, record: RunFolder, overrides: Sequence[str] = ()) -> DictConfig:
+    """The configuration that a run was made with, typed again, with overrides.
+
+    Raises:
+        UserError: a component of the run is not installed, or an override is not valid.
+    """
+    values, _ = read_yaml(record.path / CONFIG)
+    if not isinstance(values, DictConfig):
+        raise UserError(f"{record.path / CONFIG}: expected a mapping.")
+    for path, made_with in record.record["components"].items():
+        entry = host.registry.entries.get(made_with["component"])
+        if entry is None:
+            group, _, name = made_with["component"].partition("/")
+            reason = host.explain_missing(group, name)
+            named = made_with["distribution"] == NO_DISTRIBUTION
+            source = "a module that was named with -p; name it again" if named else made_with["distribution"]
+            raise UserError(f"{path} was {made_with['component']} of {source}. {reason}")
+    components = {path: made_with["component"] for path, made_with in record.record["components"].items()}
+    changed = config.apply_overrides(config.typed(values, components, host.registry), overrides, host.registry)
+    with user_errors(host):
+        check(changed, host)
+    return changed
+
+
+def intact(folder: Path) -> tuple[dict[str, bytes], Path | None]:
+    """The newest intact checkpoint's files; damaged ones are named on stderr."""
+    path, files, damaged = checkpoint.newest_intact(folder / "checkpoints")
+    for error in damaged:
+        instead = f"using {path.name}" if path is not None else "there is no earlier one"
+        warn(f"checkpoint {error}; {instead}")
+    return files, path

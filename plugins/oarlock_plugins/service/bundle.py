@@ -1,0 +1,129 @@
+"""A bundle: a finished model as a folder that answers without the code that trained it.
+
+    bundle.json              inputs, outputs, class names, metrics, versions, how far the engines agree
+    model.onnx               for onnxruntime; the preprocessing is inside
+    paddle/                  the same for Paddle's inference engine
+    reference.safetensors    a few inputs and what they must give: `input/NAME` and `output/NAME`
+    run/                     the run that it was made of, with the weights, for an update
+    MANIFEST.json            the SHA-256 of every file
+
+It holds no pickle. To open one imports neither Paddle nor an engine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from oarlock import Damaged, UserError, shown_path, verify
+
+FORMAT = 1
+BUNDLE, ONNX, PADDLE, REFERENCE, RUN = "bundle.json", "model.onnx", "paddle", "reference.safetensors", "run"
+# NumPy's names of what the Open Inference Protocol calls datatypes.
+DATATYPES = {
+    "bool": "BOOL", "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64", "int8": "INT8",
+    "int16": "INT16", "int32": "INT32", "int64": "INT64", "float16": "FP16", "float32": "FP32", "float64": "FP64",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or an output of a model.
+
+    Attributes:
+        name: what the model calls it.
+        dtype: NumPy's name.
+        shape: without the batch axis; -1 where any length will do.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def datatype(self) -> str:
+        """What the Open Inference Protocol calls the dtype."""
+        return DATATYPES[self.dtype]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What bundle.json says, and where it is.
+
+    Attributes:
+        path: the bundle's folder.
+        inputs, outputs: in the model's order.
+        class_names: of a classifier, by class number.
+        metrics: of the run's best weights.
+        monitor, direction: which of them decided, and whether 'max' or 'min' is better.
+        tolerance: how far two engines may differ, absolute and relative.
+        parity: the greatest absolute difference from the trained model, by engine, and over how many rows.
+        components, versions: what it was made with.
+        created: seconds since 1970.
+    """
+
+    path: Path
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    class_names: tuple[str, ...] | None
+    metrics: Mapping[str, float]
+    monitor: str
+    direction: str
+    tolerance: float
+    parity: Mapping[str, float]
+    components: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    created: float = 0.0
+
+    def text(self) -> str:
+        """The text of bundle.json."""
+        values = {key: value for key, value in asdict(self).items() if key != "path"}
+        return json.dumps({"format": FORMAT, **values}, indent=2) + "\n"
+
+    @property
+    def onnx(self) -> Path:
+        return self.path / ONNX
+
+    @property
+    def run(self) -> Path:
+        """The folder of the run that it was made of."""
+        return self.path / RUN
+
+    def reference(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Inputs, and the outputs that they must give, by name; the first axis is the row."""
+        import safetensors.numpy
+
+        arrays = safetensors.numpy.load_file(self.path / REFERENCE)
+        found: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})
+        for key, array in arrays.items():
+            kind, _, name = key.partition("/")
+            found[kind == "output"][name] = array
+        return found
+
+
+def open_bundle(path: Path) -> Bundle:
+    """A bundle whose every file is what was written.
+
+    Raises:
+        UserError: it is none.
+        Damaged: a file is missing or changed.
+    """
+    if not (path / BUNDLE).is_file():
+        raise UserError(f"{shown_path(path)}: not a bundle (it has no {BUNDLE}).\n"
+                        "Make one with: oarlock export RUN --to DIR")  # fmt: skip
+    verify(path)
+    try:
+        values = json.loads((path / BUNDLE).read_text(encoding="utf-8"))
+        if (version := values.pop("format")) != FORMAT:
+            raise UserError(f"{shown_path(path)}: a bundle of format {version}; this oarlock reads {FORMAT}.")
+        inputs, outputs = (tuple(TensorSpec(one["name"], one["dtype"], tuple(one["shape"])) for one in values.pop(key))
+                           for key in ("inputs", "outputs"))  # fmt: skip
+        names = values.pop("class_names")
+        return Bundle(path, inputs, outputs, tuple(names) if names is not None else None, **values)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Damaged(f"{path.name}: {BUNDLE} is not what an export writes: {error}") from error

@@ -1,0 +1,106 @@
+"""What computes a bundle's answers: onnxruntime, or Paddle's own inference engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from oarlock import Damaged, UserError, nearest
+from oarlock_plugins.service.bundle import PADDLE, Bundle
+
+# Inputs by name to outputs by name; the first axis of each is the row.
+Engine = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+KINDS = ("onnxruntime", "paddle")
+
+
+def open_engine(bundle: Bundle, kind: str = "onnxruntime", threads: int = 1, device: str = "cpu") -> Engine:
+    """An engine for a bundle; it may be called by one thread at a time.
+
+    Args:
+        bundle: the bundle, verified.
+        kind: one of KINDS.
+        threads: how many it computes with.
+        device: `cpu`, or `gpu:0`.
+
+    Raises:
+        UserError: there is no such engine, or its package is not installed.
+    """
+    if kind not in KINDS:
+        raise UserError(f"engine={kind}: no such engine. {nearest(kind, KINDS)}")
+    try:
+        return _onnxruntime(bundle, threads, device) if kind == "onnxruntime" else _paddle(bundle, threads, device)
+    except ImportError as error:
+        raise UserError(f"engine={kind} needs {error.name}, which is not installed.\n"
+                        f"pip install {'paddlepaddle' if kind == 'paddle' else kind}") from error  # fmt: skip
+
+
+def check_reference(bundle: Bundle, engine: Engine) -> dict[str, float]:
+    """The greatest absolute difference of each output from what the bundle says that it must be.
+
+    Raises:
+        Damaged: one differs by more than the bundle's tolerance.
+    """
+    inputs, expected = bundle.reference()
+    answers = engine(inputs)
+    differences = {}
+    for name, wanted in expected.items():
+        difference, same = compare(answers[name], wanted, bundle.tolerance)
+        differences[name] = difference
+        if not same:
+            raise Damaged(f"{bundle.path.name}: its reference inputs give another {name}: "
+                          f"off by {difference:.3g}, allowed are {bundle.tolerance:g}")  # fmt: skip
+    return differences
+
+
+def compare(found: np.ndarray, expected: np.ndarray, tolerance: float) -> tuple[float, bool]:
+    """The greatest absolute difference of two arrays, and whether they agree; NaN agrees with nothing."""
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        return float("inf"), False
+    if not np.issubdtype(expected.dtype, np.floating):
+        return float((found != expected).any()), bool((found == expected).all())
+    difference = float(np.max(np.abs(found.astype("float64") - expected), initial=0.0))
+    return difference, bool(np.allclose(found, expected, rtol=tolerance, atol=tolerance))
+
+
+def _onnxruntime(bundle: Bundle, threads: int, device: str) -> Engine:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    # Threads that spin while they wait take the core from whoever makes the next request.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if device.startswith("gpu"):
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(device.partition(":")[2] or 0)}))
+    session = onnxruntime.InferenceSession(bundle.onnx, options, providers=providers)
+    names = [one.name for one in session.get_outputs()]
+
+    def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+    return run
+
+
+def _paddle(bundle: Bundle, threads: int, device: str) -> Engine:
+    from paddle import inference
+
+    config = inference.Config(str(bundle.path / PADDLE / "model.json"), str(bundle.path / PADDLE / "model.pdiparams"))
+    config.disable_glog_info()
+    config.disable_mkldnn()  # with it the answers are not to the bit those of the trained model
+    config.set_cpu_math_library_num_threads(threads)
+    if device.startswith("gpu"):
+        config.enable_use_gpu(256, int(device.partition(":")[2] or 0))
+    predictor = inference.create_predictor(config)
+    names = predictor.get_output_names()
+
+    def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        for name in predictor.get_input_names():
+            predictor.get_input_handle(name).copy_from_cpu(np.ascontiguousarray(inputs[name]))
+        predictor.run()
+        found = (predictor.get_output_handle(name).copy_to_cpu() for name in names)
+        return dict(zip((spec.name for spec in bundle.outputs), found, strict=True))
+
+    return run

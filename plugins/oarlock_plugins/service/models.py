@@ -1,0 +1,112 @@
+"""The folder of models that a server watches: MODELS_DIR/NAME/VERSION, each version a bundle.
+
+The live version is the highest that was not withdrawn. A version appears by one rename and is never changed; what is
+withdrawn stays where it is, and can be restored.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from oarlock import UserError, nearest, scratch_folder, seal, shown_path, write_atomically
+
+WITHDRAWN = "withdrawn.json"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+def names(models: Path) -> list[str]:
+    """The models of a folder, whether or not they have a version.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    try:
+        return sorted(path.name for path in models.iterdir() if NAME.fullmatch(path.name) and path.is_dir())
+    except OSError as error:
+        raise UserError(f"{shown_path(models)}: not a folder of models: {error.strerror}.") from error
+
+
+def find(models: Path, name: str) -> Path:
+    """The folder of a model.
+
+    Raises:
+        UserError: there is none of this name.
+    """
+    known = names(models)
+    if name not in known:
+        raise UserError(f"{name}: {shown_path(models)} has no such model. {nearest(name, known)}")
+    return models / name
+
+
+def versions(model: Path) -> list[int]:
+    """The versions of a model, the oldest first, withdrawn ones included."""
+    found = model.iterdir() if model.is_dir() else ()
+    return sorted(int(path.name) for path in found if re.fullmatch(r"[1-9]\d{0,17}", path.name) and path.is_dir())
+
+
+def withdrawn(model: Path) -> dict[int, dict[str, Any]]:
+    """Which versions shall not be served, each with `reason` and `time`.
+
+    Raises:
+        UserError: the record of them cannot be read.
+    """
+    try:
+        record = json.loads((model / WITHDRAWN).read_text(encoding="utf-8"))
+        return {int(version): dict(entry) for version, entry in record.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{shown_path(model / WITHDRAWN)} cannot be read: {error}") from error
+
+
+def candidates(model: Path) -> list[int]:
+    """The versions that may be served, the one to prefer first."""
+    gone = withdrawn(model)
+    return [version for version in reversed(versions(model)) if version not in gone]
+
+
+def withdraw(model: Path, version: int, reason: str) -> None:
+    """Have a version no longer served."""
+    _record(model, {**withdrawn(model), version: {"reason": reason, "time": round(time.time(), 3)}})
+
+
+def restore(model: Path, version: int) -> None:
+    """Let a withdrawn version be served again."""
+    _record(model, {one: entry for one, entry in withdrawn(model).items() if one != version})
+
+
+def publish(models: Path, name: str, fill: Callable[[Path], Any]) -> tuple[Path, int]:
+    """Make the next version of a model; it appears whole, or not at all.
+
+    Args:
+        models: the folder of models.
+        name: the model.
+        fill: writes a bundle's files into the scratch folder that it is given.
+
+    Raises:
+        UserError: the name is not one, or the folder cannot be written.
+    """
+    if not NAME.fullmatch(name):
+        raise UserError(f"{name}: expected a model's name of letters, digits, '.', '_' and '-'.")
+    model = models / name
+    with scratch_folder(model) as scratch:
+        fill(scratch)
+        while True:
+            version = max(versions(model), default=0) + 1
+            try:
+                seal(scratch, model / str(version))
+            except OSError:
+                if not (model / str(version)).exists():
+                    raise
+                continue  # another process took this number
+            return model / str(version), version
+
+
+def _record(model: Path, gone: dict[int, dict[str, Any]]) -> None:
+    text = json.dumps({str(version): entry for version, entry in sorted(gone.items())}, indent=2)
+    write_atomically(model / WITHDRAWN, f"{text}\n")
