@@ -139,15 +139,16 @@ def working_folder(target: Path) -> Iterator[Path]:
                                 "Remove it, or name another --output.")  # fmt: skip
     try:
         folder.mkdir(exist_ok=True)
-        with (folder / "lock").open("w") as lock:
-            try:
-                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UserError(f"--output {target}: another process is predicting into it.") from error
-            yield folder
+        lock = (folder / "lock").open("w")
     except OSError as error:
         reason = "there is no such folder" if isinstance(error, FileNotFoundError) else error.strerror
         raise UserError(f"--output {target}: cannot be written: {reason}.") from error
+    with lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"--output {target}: another process is predicting into it.") from error
+        yield folder
 
 
 def errors_path(target: Path) -> Path:

@@ -31,7 +31,13 @@ class TableOptions:
 
 
 class Source(Protocol):
-    """A file of rows. It is cut into blocks by one thread, in order; many threads parse them."""
+    """A file of rows. It is cut into blocks by one thread, in order; many threads parse them.
+
+    Attributes:
+        first_line: the line of the first row, in a file that has lines.
+    """
+
+    first_line: int | None
 
     def blocks(self, position: int) -> Iterator[tuple[Any, int]]:
         """What is left from a position on, as blocks with the position behind each; 0 is the beginning."""
