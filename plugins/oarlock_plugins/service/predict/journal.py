@@ -75,7 +75,11 @@ class Journal:
         self._write({"output": self._sink.sync(), "errors": self._errors.sync()})
 
     def finish(self) -> None:
-        """Give the files their names, the answers last; a kill in between is made up for by the next call."""
+        """Give the files their names, the answers last; a kill in between is made up for by the next call.
+
+        Raises:
+            UserError: they had their names already, and somebody has taken the answers away.
+        """
         if not self.finished:
             whole = self._sink.finish()
             self._errors.sync()
@@ -88,6 +92,8 @@ class Journal:
                 (self.folder / "errors.csv").rename(errors_path(self._target))
         with contextlib.suppress(FileNotFoundError):
             (self.folder / "finished").rename(self._target)
+        if not self._target.exists():
+            raise UserError(f"{shown_path(self._target)} was finished before, and is gone since then.\n{self._anew()}")
         for path in self.folder.iterdir():
             if path.name != JOURNAL:
                 path.unlink()
