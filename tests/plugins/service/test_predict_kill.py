@@ -85,7 +85,7 @@ def killed_at(steps, moments):
         steps.forget()
         assert steps.run(DIE_AT=str(moment)).returncode == -signal.SIGKILL
         last = steps.run()
-        assert last.returncode == 1, (moment, last.stderr)
+        assert "have no answer" in last.stderr, (moment, count, last.stderr)
         assert steps.content() == whole, moment
     return count > 20
 
@@ -224,16 +224,16 @@ def check_many(exported, digits, tmp_path, rows, kills):
         assert peak_mebibytes(child.pid) < 500
         child.kill()
         child.wait()
-    began = time.monotonic()
-    done = subprocess.Popen(
-        line, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    _, status, usage = os.wait4(done.pid, 0)
-    said = done.stdout.read() + done.stderr.read()
-    assert os.waitstatus_to_exitcode(status) == 1, said
+    done = subprocess.Popen(line, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    peak = 0.0
+    while done.poll() is None:
+        peak = max(peak, peak_mebibytes(done.pid))
+        time.sleep(0.05)
+    said = b"".join(done.communicate()).decode()
+    assert done.returncode == 1, said
     assert f"out.csv: {rows:,} rows\n" in said
-    assert usage.ru_maxrss < 500 * 1024
-    print(f"{rows:,} rows, the last part in {time.monotonic() - began:.1f} s, {usage.ru_maxrss / 1024:.0f} MiB")
+    assert 50 < peak < 500
+    print(f"{rows:,} rows, at most {peak:.0f} MiB")
     with (tmp_path / "out.csv").open("rb") as file:
         file.readline()
         first = [file.readline() for _ in range(len(lines))]
@@ -248,5 +248,7 @@ def check_many(exported, digits, tmp_path, rows, kills):
 
 
 def peak_mebibytes(process):
+    """The most that a process has had in memory; not ru_maxrss, which begins with that of whoever started it."""
     status = Path(f"/proc/{process}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    _, there, peak = status.partition("VmHWM:")
+    return int(peak.split()[0]) / 1024 if there else 0.0

@@ -35,7 +35,7 @@ class Journal:
         self._target, self.folder, self._sink, self._job = target, folder, sink, job
         self._errors = GrowingFile(folder / "errors.csv")
         self.progress = {"file": 0, "position": 0, "rows": 0, "lines": 0, "total": 0, "faulty": 0}
-        self.finished = False
+        self.finished, self._whole = False, ""
 
     def begin(self) -> bool:
         """Go on where an earlier process stopped; returns whether there was one.
@@ -57,7 +57,9 @@ class Journal:
                 f"{shown_path(self._target)} was begun before, and {difference} since then.\n{self._anew()}"
             )
         self.progress, self.finished = written["progress"], written["finished"]
-        if not self.finished:
+        if self.finished:
+            self._whole = written["whole"]
+        else:
             self._sink.begin(written["output"])
             self._errors.begin(written["errors"])
         return True
@@ -81,17 +83,18 @@ class Journal:
             UserError: they had their names already, and somebody has taken the answers away.
         """
         if not self.finished:
-            whole = self._sink.finish()
+            # It keeps its name until the journal says that it is whole: else a kill in between would leave a journal
+            # that knows where to go on, and nothing to go on with.
+            self._whole = self._sink.finish().name
             self._errors.sync()
             self._errors.close()
-            whole.replace(self.folder / "finished")
             self.finished = True
-            self._write({})
+            self._write({"whole": self._whole})
         with contextlib.suppress(FileNotFoundError):  # renamed before the kill
             if self.progress["faulty"]:
                 (self.folder / "errors.csv").rename(errors_path(self._target))
         with contextlib.suppress(FileNotFoundError):
-            (self.folder / "finished").rename(self._target)
+            (self.folder / self._whole).rename(self._target)
         if not self._target.exists():
             raise UserError(f"{shown_path(self._target)} was finished before, and is gone since then.\n{self._anew()}")
         for path in self.folder.iterdir():

@@ -11,7 +11,7 @@ from oarlock import UserError, nearest
 from oarlock_plugins.service.bundle import TensorSpec
 from oarlock_plugins.service.predict.rows import Parsed
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 2 << 20
 SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
 
 
