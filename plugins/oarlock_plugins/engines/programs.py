@@ -116,7 +116,6 @@ class StepProgram(Program):
             live = captured()
             variables = {tensor.name: variable for tensor, variable in live}
             optimizer = built.rebuild(lambda parameter: variables.get(parameter.name))
-            private.merge_updates(optimizer)
             for tensor, variable in live:
                 # Paddle overwrites them with a group's weight decay, also where the group has none.
                 variable.regularizer = getattr(tensor, "regularizer", None)
