@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from oarlock.data import Arrays, Batch
@@ -69,13 +69,18 @@ def evaluate(run: Run, part: Any, keep: bool = False) -> dict[str, float]:
 
 
 def _batches(run: Run, part: Any, keep: bool) -> Iterable[Batch]:
-    if keep and run.kept_batches:
-        return run.kept_batches
-    batches = evaluation_batches(run.data, part, run.config.trainer.evaluation_batch_size)
-    if keep and isinstance(part, Arrays):
-        run.kept_batches = list(batches)
-        return run.kept_batches
-    return batches
+    size = run.config.trainer.evaluation_batch_size
+
+    def batches() -> Iterator[Batch]:
+        return evaluation_batches(run.data, part, size)
+
+    if not (keep and isinstance(part, Arrays)):
+        return batches()
+    # What is kept holds the arrays and the layer, so that no other object can get their identity.
+    preprocess = run.data.preprocess
+    key = (id(part), id(preprocess), size)
+    kept: list[Batch] = run.kept.get("batches", key, lambda: (list(batches()), part, preprocess), most=4)[0]
+    return kept
 
 
 def _number(value: Any) -> float:

@@ -32,6 +32,8 @@ class Search:
         trial_timeout: a trial that takes longer has failed: seconds, or 90s, 15m, 8h.
         memory_limit: a trial that holds more memory has failed: bytes, or 800M, 4G.
         retries: how often a trial that failed is taken up again, from its last checkpoint.
+        keep: so many folders are kept, of the best trials and of those that failed; a larger sweep has of the others the
+            ledger's lines, and the command that repeats each.
         sampler_seed: the seed of the sampler, apart from those of the trials.
         params: what to sweep over, for a file: `{optimizer.learning_rate: "tag(log, interval(1e-4, 1e-1))"}`.
     """
@@ -47,6 +49,7 @@ class Search:
     trial_timeout: Any = None
     memory_limit: Any = None
     retries: int = 0
+    keep: int = 100
     sampler_seed: int = 0
     params: Dict[str, Any] = field(default_factory=dict)  # noqa: UP006
 
@@ -57,7 +60,15 @@ class Search:
             raise ValueError(f"sampler={self.sampler}: it needs the package '{package}'; pip install {package}")
         if self.pruner not in PRUNERS:
             raise ValueError(f"pruner={self.pruner}: there is no such pruner. {nearest(self.pruner, PRUNERS)}")
-        least = {"trials": 1, "seeds": 1, "warmup": 1, "reduction_factor": 2, "retries": 0, "sampler_seed": 0}
+        least = {
+            "trials": 1,
+            "seeds": 1,
+            "warmup": 1,
+            "reduction_factor": 2,
+            "retries": 0,
+            "keep": 1,
+            "sampler_seed": 0,
+        }
         for name, value in least.items():
             given = getattr(self, name)
             if given is not None and given < value:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from oarlock import Exit, UserError, nearest, scratch_folder, seal, shown_path
+from oarlock import Exit, UserError, scratch_folder, seal, shown_path
 
 TOLERANCE = 1e-5
 
