@@ -52,6 +52,7 @@ PEER = {
     "jax": Peer("train_jax.py", "jax", "JAX, jitted step"),
     "jax-scan": Peer("train_jax.py", "jax", "JAX, epoch as one scan"),
     "oarlock-eager": Peer("train_oarlock.py", environments.OWN, "oarlock, engine=eager"),
+    "oarlock-again": Peer("train_oarlock.py", environments.OWN, "oarlock once more, the noise of this"),
     "ten-callbacks": Peer("train_oarlock.py", environments.OWN, "ten callbacks with a hook on each step"),
     "ten-epoch-callbacks": Peer("train_oarlock.py", environments.OWN, "ten callbacks with a hook on each epoch"),
 }

@@ -22,8 +22,10 @@ def train_loop(spec, arrays, turn):
     from paddle.nn.functional import cross_entropy
 
     paddle.seed(0)
-    inputs, targets = paddle.to_tensor(arrays["train_inputs"]), paddle.to_tensor(arrays["train_targets"])
-    valid_inputs, valid_targets = paddle.to_tensor(arrays["valid_inputs"]), paddle.to_tensor(arrays["valid_targets"])
+    # Taken out, so that the memory of the arrays is given back.
+    inputs, targets, valid_inputs, valid_targets = (
+        paddle.to_tensor(arrays.pop(f"{part}_{what}")) for part in ("train", "valid") for what in ("inputs", "targets")
+    )
     model = paddle_networks.build(spec.network)
     optimizer = paddle_networks.optimizer(spec.optimizer, model)
     rows, size, epoch, over = len(inputs), spec.batch_size, 0, False

@@ -74,7 +74,8 @@ def evaluate(model, inputs, targets):
     losses, correct = [], []
     with torch.no_grad():
         for start in range(0, len(inputs), specs.EVALUATION_BATCH):
-            output, labels = model(inputs[start : start + specs.EVALUATION_BATCH]), targets[start : start + specs.EVALUATION_BATCH]
+            part = slice(start, start + specs.EVALUATION_BATCH)
+            output, labels = model(inputs[part]), targets[part]
             losses.append(cross_entropy(output, labels, reduction="sum"))
             correct.append((output.argmax(-1) == labels).sum())
     return torch.stack(losses).sum().item() / len(inputs), torch.stack(correct).sum().item() / len(inputs)
