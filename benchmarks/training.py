@@ -79,7 +79,7 @@ def show(name, found):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5, help="rounds, of new processes each (%(default)s)")
-    parser.add_argument("--turns", type=int, default=5, help="turns of each process in a round (%(default)s)")
+    parser.add_argument("--turns", type=int, default=4, help="turns of each process in a round (%(default)s)")
     parser.add_argument("--seconds", type=float, default=0.4, help="the least that a turn takes (%(default)s)")
     parser.add_argument("--threads", type=int, choices=(1, 2), default=1, help="1 pins all to one core (%(default)s)")
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))

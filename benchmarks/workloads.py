@@ -54,12 +54,12 @@ WORKLOADS = {
     ),
     "conv": Workload(
         ("data=mnist", "model=lenet", "optimizer=momentum"),
-        {"kind": "lenet"}, "momentum", batch_size=64, rows=2_000,
+        {"kind": "lenet"}, "momentum", batch_size=64, rows=1_200,
         bars={"handwritten": 1.2, "tuned": 1.0, "fit": 1.25, "jax-scan": 1.0},
     ),
     "transformer": Workload(
         ("data=mnist", "model=transformer", "optimizer=adam", "optimizer.learning_rate=1e-3"),
-        {"kind": "transformer", "depth": 4, "width": 64, "heads": 4, "hidden": 128}, "adam", batch_size=32, rows=1_000,
+        {"kind": "transformer", "depth": 4, "width": 64, "heads": 4, "hidden": 128}, "adam", batch_size=32, rows=640,
     ),
 }  # fmt: skip
 

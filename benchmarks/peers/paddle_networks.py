@@ -24,7 +24,10 @@ class Transformer(nn.Layer):
         super().__init__()
         self.tokens = tokens
         self.embedding = nn.Linear(tokens[1], width)
-        self.position = self.create_parameter([1, tokens[0], width])
+        # Glorot's limit for a matrix; by default Paddle and torch take the axes of a larger tensor otherwise than Keras.
+        limit = (6 / (tokens[0] + width)) ** 0.5
+        start = nn.initializer.Uniform(-limit, limit)
+        self.position = self.create_parameter([1, tokens[0], width], default_initializer=start)
         layer = nn.TransformerEncoderLayer(width, heads, hidden, dropout=0.0, activation="relu")
         self.encoder = nn.TransformerEncoder(layer, depth)
         self.output = nn.Linear(width, outputs)

@@ -33,7 +33,8 @@ class Transformer(nn.Module):
         super().__init__()
         self.tokens = tokens
         self.embedding = nn.Linear(tokens[1], width)
-        self.position = nn.Parameter(nn.init.xavier_uniform_(torch.empty(1, tokens[0], width)))
+        limit = (6 / (tokens[0] + width)) ** 0.5
+        self.position = nn.Parameter(torch.empty(1, tokens[0], width).uniform_(-limit, limit))
         layer = nn.TransformerEncoderLayer(width, heads, hidden, dropout=0.0, batch_first=True)
         self.encoder = nn.TransformerEncoder(layer, depth)
         self.output = nn.Linear(width, outputs)
