@@ -33,7 +33,7 @@ bench: $(VENV)/.with-dev
 	$(MAKE) --no-print-directory bench-page; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 bench-training-2: $(VENV)/.with-dev
-	$(BIN)/python benchmarks/training.py --threads 2 --rounds 5 $(ARGS)
+	$(BIN)/python benchmarks/training.py --threads 2 $(ARGS)
 
 bench-%: $(VENV)/.with-dev
 	$(BIN)/python benchmarks/$*.py $(ARGS)

@@ -58,19 +58,39 @@ def results_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="where to keep the figures (%(default)s)")
 
 
+def commit():
+    """The commit that is measured; -dirty where something beside the figures and the page has been changed since."""
+    where = [".", ":(exclude)benchmarks/results", ":(exclude)docs"]
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", *where)
+    return git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
+
+
+def git(*arguments):
+    """What git says in this repository; '' where there is none."""
+    done = subprocess.run(["git", *arguments], cwd=RESULTS.parent.parent, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def file_of_today(folder, part):
+    return folder / f"{part}-{datetime.date.today().isoformat()}.json"
+
+
+def kept_today(folder, part):
+    """The figures of a part that were kept today for the same commit; empty where there are none."""
+    path = file_of_today(folder, part)
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return record if record.get("commit") == commit() else {}
+
+
 def keep(folder, part, distributions, values):
     """Write the figures of a part of the benchmarks, with what they were measured on; returns the file."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=RESULTS.parent, capture_output=True, text=True
-    ).stdout.strip()
-    today = datetime.date.today().isoformat()
+    path = file_of_today(folder, part)
     record = {
-        "part": part, "date": today, "commit": commit, "processor": processor(), "cores": cores(),
+        "part": part, "date": datetime.date.today().isoformat(), "commit": commit(), "processor": processor(), "cores": cores(),
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in distributions}, **values,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{part}-{today}.json"
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     partial.replace(path)

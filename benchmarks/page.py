@@ -49,6 +49,11 @@ def figure(value, form="{:,.3g}"):
     return f"{form.format(value['median'])} ({form.format(value['low'])} to {form.format(value['high'])})"
 
 
+def short(number):
+    """A number with three digits at least."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
 def times(value):
     return figure(value, "{:.2f}")
 
@@ -99,7 +104,7 @@ def bars(records):
     if record := records["memory"]:
         for rows, found in record["rows"].items():
             ratio = found["handwritten"]["ratio"]
-            yield f"*seed*, {rows} rows: memory × by hand", times(ratio), ratio["median"], record["bar"], False
+            yield f"*seed*, {int(rows):,} rows: memory × by hand", times(ratio), ratio["median"], record["bar"], False
     if record := records["startup"]:
         for name, one in record["figures"].items():
             if "bar" in one:
@@ -158,7 +163,8 @@ def training(record, threads):
              f"{one['memory_mib']:,.0f}"]
             for variant, one in found["figures"].items()
         ])  # fmt: skip
-        lines += [f"{found['rounds']} rounds. A step's time holds its share of the evaluation. Accuracy is that of the "
+        lines += [f"{found['rounds']} {'round' if found['rounds'] == 1 else 'rounds'}; oarlock's engine: "
+                  f"{', '.join(found['engines'])}. A step's time holds its share of the evaluation. Accuracy is that of the "
                   "validation rows after the same epoch; it says that all train alike.", ""]  # fmt: skip
         lines += absent(found["missing"])
     return lines
@@ -175,7 +181,7 @@ def callbacks(record):
 def memory(record):
     lines = ["## Memory", "", *measured_on(record, "*seed*, two epochs, whole processes, one thread.")]
     for rows, found in record["rows"].items():
-        lines += [f"{int(rows):,} rows:", "", *table(["", "peak MiB", "oarlock is"], [
+        lines += [f"{int(rows):,} rows:", "", *table(["", "peak MiB", "oarlock takes ×"], [
             [label(name), whole(one["memory_mib"]), times(one["ratio"])] for name, one in found.items()
         ])]  # fmt: skip
     return lines
@@ -239,7 +245,7 @@ def growth_steps(record):
     for axis, points in record["figures"].items():
         names = list(dict.fromkeys(name for point in points for name in point if name not in ("value", "parameters")))
         rows = [[f"{point['value']:,}", f"{point['parameters']:,}", *(
-            f"{point[name]['microseconds_per_step']['median']:,.3g} µs, {point[name]['memory_mib']:,.0f} MiB"
+            f"{short(point[name]['microseconds_per_step']['median'])} µs, {point[name]['memory_mib']:,.0f} MiB"
             if name in point else "" for name in names)] for point in points]  # fmt: skip
         lines += table([axis, "parameters", *map(label, names)], rows)
     return lines

@@ -10,6 +10,7 @@ import matplotlib
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 # The same figures give the same file, and letters stay letters.
 plt.rcParams |= {
@@ -29,6 +30,18 @@ def save(figure, folder, name):
     plt.close(figure)
 
 
+def logarithmic(axis, at=None):
+    """A logarithmic axis with plain numbers: at the points that are given, else at 1, 2, 5, 10, 20 …"""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_minor_formatter(NullFormatter())
+    if at is None:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    else:
+        axis.set_ticks(at)
+        axis.set_ticks([], minor=True)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
+
+
 def errors(summaries):
     """Distances from the medians to the ends of the ranges."""
     return [[one["median"] - one["low"] for one in summaries], [one["high"] - one["median"] for one in summaries]]
@@ -43,12 +56,15 @@ def training(record, folder, name):
         there = [one for one in variants if one in value["figures"]]
         ratios = [value["figures"][one]["ratio"] for one in there]
         places = [variants.index(one) for one in there]
-        axis.barh(places, [one["median"] for one in ratios], xerr=errors(ratios), color=COLORS["oarlock"], height=0.6)
+        axis.errorbar(
+            [one["median"] for one in ratios], places, xerr=errors(ratios), color=COLORS["oarlock"], fmt="o", ms=5
+        )
         for variant, bar in value["bars"].items():
             place = variants.index(variant)
             axis.plot([bar, bar], [place - 0.45, place + 0.45], color="black")
         axis.axvline(1, color="gray", linewidth=1)
-        axis.set(xscale="log", title=workload, xlabel="oarlock is × as fast")
+        axis.set(title=workload, xlabel="oarlock is × as fast (line: the bar)")
+        logarithmic(axis.xaxis)
         axis.set_yticks(range(len(variants)), variants)
     axes[0][0].invert_yaxis()
     save(figure, folder, name)
@@ -64,7 +80,9 @@ def sweeps(record, folder):
     figure, axis = plt.subplots(figsize=(7, 2.8))
     colors = [COLORS["oarlock"] if name.startswith("oarlock") else COLORS["jax-scan"] for name in names]
     axis.barh(names, [one["median"] for one in rates], xerr=errors(rates), color=colors, height=0.6)
-    axis.set(xscale="log", xlabel=f"trials a minute, {record['trials']} trials")
+    axis.set(xlabel=f"trials a minute, {record['trials']} trials")
+    logarithmic(axis.xaxis)
+    axis.set_xlim(left=1)
     axis.invert_yaxis()
     save(figure, folder, "sweeps")
 
@@ -83,6 +101,16 @@ def lines(axis, points, key, variants):
             axis.plot(at, values, color=color, label=name, marker="o", ms=3)
 
 
+def finish(axis, name, unit, at, log):
+    """Labels and scales of a plot of growth."""
+    axis.set(xlabel=name, ylabel=unit)
+    logarithmic(axis.xaxis, at)
+    if log:
+        logarithmic(axis.yaxis)
+    else:
+        axis.set_ylim(0, 1.1 * axis.get_ylim()[1])
+
+
 def growth_steps(record, folder):
     found = record["figures"]
     figure, axes = plt.subplots(2, len(found), figsize=(10, 5.5), squeeze=False)
@@ -90,8 +118,7 @@ def growth_steps(record, folder):
         variants = [one for one in COLORS if any(one in point for point in points)]
         for row, (key, unit) in enumerate((("microseconds_per_step", "µs a step"), ("memory_mib", "peak MiB"))):
             lines(axes[row][column], points, key, variants)
-            axes[row][column].set(xscale="log", yscale="linear" if row else "log", xlabel=name, ylabel=unit)
-            axes[row][column].set_ylim(bottom=0 if row else None)
+            finish(axes[row][column], name, unit, [point["value"] for point in points], row == 0)
     axes[0][0].legend()
     save(figure, folder, "growth-steps")
 
@@ -103,8 +130,7 @@ def growth_sweeps(record, folder):
     for column, (name, points) in enumerate((("trials", found["trials"]), ("parameters", of_width))):
         for row, (key, unit) in enumerate((("trials_per_minute", "trials a minute"), ("memory_mib", "peak MiB"))):
             lines(axes[row][column], points, key, ["oarlock", "hydra"])
-            axes[row][column].set(xscale="log", yscale="linear" if row else "log", xlabel=name, ylabel=unit)
-            axes[row][column].set_ylim(bottom=0 if row else None)
+            finish(axes[row][column], name, unit, [point["value"] for point in points], row == 0)
     axes[0][0].legend()
     save(figure, folder, "growth-sweeps")
 

@@ -134,6 +134,7 @@ class Trainer:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
+        self._reports.close()
 
 
 def run_round(variants, spec, folder, threads, turn_count, turn_seconds, reference=OARLOCK, every=3):

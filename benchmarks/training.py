@@ -17,6 +17,7 @@ reason.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 import tempfile
@@ -58,8 +59,18 @@ def measure(workload, spec, rows, folder, args):
     bars = {name: bar for name, bar in workload.bars.items() if name in figures}
     return {
         "rows": rows, "batch_size": workload.batch_size, "rounds": args.rounds, "figures": figures, "bars": bars,
-        "checkpoint_ms": machine.summary(saves), "missing": trainers.reasons(rounds),
+        "engines": engines(folder), "checkpoint_ms": machine.summary(saves), "missing": trainers.reasons(rounds),
     }  # fmt: skip
+
+
+def engines(folder):
+    """What made oarlock's steps, and why where it was not what it would have liked."""
+    found = set()
+    for path in folder.glob("run-*/run.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        found.add(record.get("engine") or "not said")
+        path.unlink()  # the next workload's runs lie beside it
+    return sorted(found)
 
 
 def show(name, found):
@@ -73,7 +84,8 @@ def show(name, found):
               f"| {figure['memory_mib']:.0f} | {machine.verdict(ratio['median'], bar) if bar else ''} |")  # fmt: skip
     for variant, reason in found["missing"].items():
         print(f"missing: {variant}: {reason}")
-    print(f"A checkpoint took {found['checkpoint_ms']['median']:.0f} ms.", flush=True)
+    print(f"oarlock's engine: {', '.join(found['engines'])}. "
+          f"A checkpoint took {found['checkpoint_ms']['median']:.0f} ms.", flush=True)  # fmt: skip
 
 
 def main():
@@ -96,7 +108,10 @@ def main():
             environments.python(name)
         except environments.Missing as reason:
             print(f"missing: {name}: {reason}")
-    kept = {"threads": args.threads, "turns": args.turns, "mnist": MNIST.is_dir(), "workloads": {}}
+    kept = {"threads": args.threads, "turns": args.turns, "mnist": MNIST.is_dir()}
+    part = f"training-threads-{args.threads}"
+    # One workload may be measured after the other.
+    kept["workloads"] = machine.kept_today(args.results, part).get("workloads", {})
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         for name in args.workloads:
@@ -114,7 +129,7 @@ def main():
             finally:
                 kept["peers"] = peer_versions()
             show(name, kept["workloads"][name])
-            path = machine.keep(args.results, f"training-threads-{args.threads}", ["oarlock", "paddlepaddle"], kept)
+            path = machine.keep(args.results, part, ["oarlock", "paddlepaddle"], kept)
     print(f"\n{path}")
 
 

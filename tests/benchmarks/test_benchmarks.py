@@ -68,6 +68,40 @@ def test_a_spec_is_read_as_it_was_written(tmp_path):
     assert spec.read(str(tmp_path / "spec.json")) == written
 
 
+TRAINER = """
+import sys, time, turns
+turn, last = turns.turn(), {last}
+epochs = 0
+while not turn.epoch_ended(0.5):
+    time.sleep({seconds})
+    epochs += 1
+    if epochs == last:
+        sys.exit("out of luck")
+turn.training_ended()
+"""
+
+
+def test_a_round_compares_those_who_train_and_names_those_who_do_not(monkeypatch, tmp_path):
+    import environments
+    import spec
+    import trainers
+
+    for name, seconds, last in (("mine", 0.01, 0), ("slow", 0.03, 0), ("dies", 0.01, 4)):
+        script = tmp_path / f"{name}.py"
+        script.write_text(TRAINER.format(seconds=seconds, last=last))
+        monkeypatch.setitem(trainers.PEER, name, trainers.Peer(str(script), environments.OWN, name))
+    monkeypatch.setitem(trainers.PEER, "nowhere", trainers.Peer("x.py", "nowhere", "nowhere"))
+    monkeypatch.setitem(environments.REQUIREMENTS, "nowhere", (str(tmp_path / "nothing.whl"),))
+    monkeypatch.setattr(environments, "FOLDER", tmp_path)
+    told = spec.Spec({"kind": "mlp", "sizes": [1, 1]}, "adam", 1)
+    results, missing = trainers.run_round(["slow", "dies", "nowhere"], told, tmp_path, 1, 3, 0.02, reference="mine")
+    assert set(results) == {"mine", "slow"}
+    assert results["slow"]["epoch"] > 0.03
+    assert results["slow"]["ratio"] > 1.5
+    assert "out of luck" in missing["dies"]
+    assert "nothing.whl" in missing["nowhere"]
+
+
 def test_an_environment_that_cannot_be_made_says_why(monkeypatch, tmp_path):
     import environments
 
