@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -408,6 +408,7 @@ class RunLog(logging.Handler):
     def __init__(self, run: Run) -> None:
         super().__init__()
         self._run, self._waiting = run, list[str]()
+        self._file: TextIO | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         self._waiting.append(self.format(record) + "\n")
@@ -418,11 +419,18 @@ class RunLog(logging.Handler):
         if folder is None or not self._waiting:
             return
         try:
-            with (folder / LOG).open("a", encoding="utf-8") as file:
-                file.write("".join(self._waiting))
+            if self._file is None:
+                self._file = (folder / LOG).open("a", encoding="utf-8", buffering=1)
+            self._file.write("".join(self._waiting))
         except OSError:  # the disk is full: the run itself will say so, or go on without its log
             return
         self._waiting.clear()
+
+    def close(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+        super().close()
 
 
 @contextlib.contextmanager

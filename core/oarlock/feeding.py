@@ -104,6 +104,7 @@ class ArraysFeeder:
     def __init__(self, data: Data, trainer: TrainerConfig, seed: int, kept: Kept) -> None:
         self._data, self._seed, self._kept, self._share = data, seed, kept, trainer.resident_share
         self._resident: Batch | None = None
+        self._row_bytes: int | None = None
         self._steps = plan_steps(len(data.train), trainer.batch_size, trainer.accumulate_steps, trainer.drop_last)
         self.steps_per_epoch: int | None = len(self._steps)
         self.smallest_batch: int | None = smallest(self._steps)
@@ -115,7 +116,9 @@ class ArraysFeeder:
     def epoch(self, epoch: int, start: int) -> Iterator[list[Batch]]:
         order = epoch_order(self._seed, epoch, len(self._data.train))
         # Not before the first step: a callback may have set `transform_batch`, which sees rows before `preprocess`.
-        row_bytes = self._row_bytes()
+        if self._row_bytes is None:
+            self._row_bytes = self._measured()
+        row_bytes = self._row_bytes
         stretches = _stretches(self._steps[start:], STRETCH_BYTES // max(row_bytes, 1))
         if row_bytes * len(order) <= self._share * device_memory():
             batches: Iterator[Batch] = (self._gathered(order[first:last]) for first, last, _ in stretches)
@@ -131,7 +134,7 @@ class ArraysFeeder:
                 number += len(step)
                 yield parts
 
-    def _row_bytes(self) -> int:
+    def _measured(self) -> int:
         """The bytes of a row as it is kept on the device."""
         data = self._data
         leaf_bytes: list[int] = []

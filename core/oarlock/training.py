@@ -181,9 +181,7 @@ def improves(value: float, best: float | None, direction: str) -> bool:
 
 def seed_moment(run: Run, moment: int) -> None:
     """Seed Paddle for what happens beside the steps, as a function of (seed, step, moment)."""
-    import paddle
-
-    paddle.seed(mix(run.config.seed, -(4 * run.step + moment + 1)))
+    generator_seeder(run.device)(mix(run.config.seed, -(4 * run.step + moment + 1)))
 
 
 class FiniteWatch:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import field
+from importlib.util import find_spec
 from typing import Any, Dict, Optional  # noqa: UP035
 
 from oarlock import component, nearest
-from oarlock_plugins.sweeps.search import PRUNERS, SAMPLERS, missing_package
 
+SAMPLERS = ("grid", "random", "tpe", "cmaes", "nsgaii", "qmc", "gp")
+# What Optuna imports for a sampler and does not install.
+PACKAGES = {"cmaes": ("cmaes",), "qmc": ("scipy",), "gp": ("torch", "scipy")}
+PRUNERS = ("none", "asha", "hyperband", "median")
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES = {"": 1, "B": 1} | {
     f"{letter}{rest}": 1 << 10 * power for power, letter in enumerate("KMGT", 1) for rest in ("", "B", "iB")
@@ -86,6 +90,11 @@ class Search:
             )
         if self.sampler == "cmaes" and len(self.objectives) > 1:
             raise ValueError("sampler=cmaes: it searches for one objective; choose nsgaii, tpe or random")
+
+
+def missing_package(sampler: str) -> str:
+    """The first package that a sampler needs and that is not installed; ''."""
+    return next((package for package in PACKAGES.get(sampler, ()) if find_spec(package) is None), "")
 
 
 def _amount(name: str, value: Any, units: dict[str, float], expected: str) -> float | None:
