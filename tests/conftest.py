@@ -106,16 +106,20 @@ def ask(tmp_path_factory):
 def plugin(tmp_path):
     """Install a one-module plugin for child processes; returns the environment in which they find it."""
 
-    def install(source, name="stranger"):
-        folder = tmp_path / "site"
-        info = folder / f"oarlock_{name}-1.0.dist-info"
-        info.mkdir(parents=True)
-        (folder / f"{name}_module.py").write_text(source)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: oarlock-{name}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[oarlock]\n{name} = {name}_module\n")
-        return {"PYTHONPATH": str(folder)}
+    def made(source, name="stranger"):
+        return {"PYTHONPATH": str(install(tmp_path / "site", source, name))}
 
-    return install
+    return made
+
+
+def install(folder, source, name="stranger"):
+    """Install a one-module plugin into a folder, which is returned."""
+    info = folder / f"oarlock_{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (folder / f"{name}_module.py").write_text(source)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: oarlock-{name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[oarlock]\n{name} = {name}_module\n")
+    return folder
 
 
 def command(*arguments):

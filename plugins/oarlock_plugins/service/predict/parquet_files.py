@@ -34,7 +34,7 @@ class ParquetFile:
             self._file = parquet.ParquetFile(path, pre_buffer=False)
         except pyarrow.ArrowInvalid as error:
             raise UserError(f"--input {path}: not a Parquet file: {str(error).splitlines()[0]}") from error
-        self.rows = self._file.metadata.num_rows
+        self.rows: int = self._file.metadata.num_rows
         self._columns = self._find_columns(options)
         values = sum(int(np.prod(spec.shape, dtype=int)) for spec in inputs)
         self._block_rows = min(MOST_ROWS, max(1, BLOCK_BYTES // (8 * max(1, values))))
