@@ -22,6 +22,8 @@ from oarlock_plugins.service.server.refusals import Refused, malformed, overload
 from oarlock_plugins.service.server.settings import Settings
 
 Outputs = dict[str, np.ndarray]
+# So many rows may always wait, also where batches are smaller.
+_LEAST_ALLOWANCE = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -35,7 +37,7 @@ class Waiting:
     """
 
     request: InferRequest
-    key: tuple[tuple[str, tuple[int, ...]], ...]
+    key: tuple[tuple[int, ...], ...]
     deadline: float
     answer: asyncio.Future[Outputs]
 
@@ -45,18 +47,24 @@ class Batcher:
 
     Args:
         engines: one a thread.
+        names: of the inputs.
         settings: the bounds.
         on_batch: is told the rows and the seconds of each batch, in the event loop.
     """
 
-    def __init__(self, engines: Sequence[Engine], settings: Settings, on_batch: Callable[[int, float], None]) -> None:
+    def __init__(
+        self, engines: Sequence[Engine], names: Sequence[str], settings: Settings,
+        on_batch: Callable[[int, float], None],
+    ) -> None:  # fmt: skip
+        self._names = names
         self._settings, self._on_batch = settings, on_batch
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Waiting] = deque()
         self._lock = threading.Lock()
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._idle, self._closed = 0, False
-        self._emptied = time.monotonic()
+        self._standing: float | None = None  # since when no batch took all that waited
+        self._allowance = max(settings.max_batch_rows, _LEAST_ALLOWANCE)
         self.rows = 0  # that wait
         self._threads = [threading.Thread(target=self._work, args=(engine,), daemon=True) for engine in engines]
         for thread in self._threads:
@@ -71,14 +79,14 @@ class Batcher:
         """Refuse before anything is spent on a request.
 
         Raises:
-            Refused: the queue is full; or it was never empty for a while, and has a batch already. A queue that stands
-                makes answers late without making one more of them.
+            Refused: the queue is full; or it has stood for a while, and has a batch already. A queue that stands makes
+                every answer late and not one more of them; a short burst only fills it for a moment.
         """
         if self.rows >= self._settings.max_queue_rows or len(self._waiting) >= self._settings.max_queue_requests:
             raise overloaded("too many requests wait for this model", "queue_full")
-        if self.rows >= self._settings.max_batch_rows:
-            standing = time.monotonic() - self._emptied
-            if standing > self._settings.standing_seconds:
+        since = self._standing
+        if since is not None and self.rows >= self._allowance:
+            if time.monotonic() - since > self._settings.standing_seconds:
                 raise overloaded("requests arrive faster than this model answers", "overload")
 
     def submit(self, request: InferRequest, deadline: float) -> asyncio.Future[Outputs]:
@@ -89,7 +97,8 @@ class Batcher:
         """
         if self.rows and self.rows + request.rows > self._settings.max_queue_rows:
             raise overloaded("too many rows wait for this model", "queue_full")
-        key = tuple((name, array.shape[1:]) for name, array in sorted(request.inputs.items()))
+        # In the model's order, whatever that of the request is.
+        key = tuple([request.inputs[name].shape[1:] for name in self._names])
         one = Waiting(request, key, deadline, self._loop.create_future())
         with self._lock:
             self._waiting.append(one)
@@ -145,7 +154,9 @@ class Batcher:
         self._waiting.extendleft(reversed(others))
         self.rows -= rows
         if not self._waiting:
-            self._emptied = now
+            self._standing = None
+        elif self._standing is None:
+            self._standing = now
         return batch
 
     def _work(self, engine: Engine) -> None:

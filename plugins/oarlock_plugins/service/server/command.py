@@ -17,7 +17,7 @@ _LIMITS = (
     ("--max-queue-rows", int, "N", "rows that wait for one model"),
     ("--max-queue-bytes", int, "N", "of all requests in the server"),
     ("--max-connections", int, "N", "open connections"),
-    ("--standing-seconds", float, "S", "a queue never empty for so long is cut to one batch"),
+    ("--standing-seconds", float, "S", "a queue that no batch has emptied for so long is cut to one"),
     ("--deadline-seconds", float, "S", "from a request to its answer"),
     ("--header-seconds", float, "S", "to send the head of a request"),
     ("--body-seconds", float, "S", "to send its body"),

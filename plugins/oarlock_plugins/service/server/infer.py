@@ -38,13 +38,13 @@ class Infer:
             # nothing is awaited, so a version that is being drained gets no new request.
             model, live = self._repository.find(name, version)
             exchange.fields["version"] = live.version
-            request = read_request(body, headers.get(b"inference-header-content-length"), live.bundle,
+            request = read_request(body, headers.get(b"inference-header-content-length"), live.signature,
                                    self._settings.max_request_rows)  # fmt: skip
             patience = min(self._settings.deadline_seconds, request.timeout or self._settings.deadline_seconds)
             outputs = await live.batcher.submit(request, time.monotonic() + patience)
         finally:
             self._bodies.release(held)
-        answer, json_length = write_response(request, outputs, live.bundle, name, live.version)
+        answer, json_length = write_response(request, outputs, live.signature, name, live.version)
         sent = [JSON]
         if json_length is not None:
             sent = [BINARY, (b"inference-header-content-length", b"%d" % json_length)]

@@ -20,6 +20,9 @@ from oarlock_plugins.service.server.refusals import Refused, malformed
 from oarlock_plugins.service.server.tensors import from_bytes, from_json, shape_of
 
 
+_NONE: Mapping[str, Any] = {}
+
+
 @dataclass(slots=True)
 class InferRequest:
     """A request that a model can compute.
@@ -39,29 +42,47 @@ class InferRequest:
     timeout: float | None
 
 
-def read_request(body: bytes, header_length: bytes | None, bundle: Bundle, max_rows: int) -> InferRequest:
+class Signature:
+    """A model's inputs and outputs as requests are checked against them.
+
+    Attributes:
+        inputs, outputs: by name.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.inputs = {spec.name: spec for spec in bundle.inputs}
+        self.outputs = {spec.name: spec for spec in bundle.outputs}
+
+
+def read_request(body: bytes, header_length: bytes | None, signature: Signature, max_rows: int) -> InferRequest:
     """An infer request of its body.
 
     Args:
         body: unpacked.
         header_length: the header Inference-Header-Content-Length; None where there is none.
-        bundle: the model's.
+        signature: the model's.
         max_rows: of a request.
 
     Raises:
         Refused: anything in it is not what the protocol or the model wants.
     """
-    text, tail = _split(body, header_length)
-    given = _parse(text)
-    _no_key_twice(text, given)
-    parameters = _parameters(given, "the request")
+    text, tail = (body, None) if header_length is None else _split(body, header_length)
+    try:
+        given = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise malformed(f"the body is not JSON: {error}") from error
+    if type(given) is not dict:
+        raise malformed("expected a JSON object")
+    if text.count(b":") != _keys(given):  # a colon a key, and none in a text: no key stands twice
+        _no_key_twice(text)
+    parameters = _parameters(given, "the request") if "parameters" in given else _NONE
     id_ = given.get("id")
-    if id_ is not None and not isinstance(id_, str):
+    if id_ is not None and type(id_) is not str:
         raise malformed("expected 'id' to be a text")
     # NumPy takes true for 1. Two letters that no number has are found faster than the words.
     has_booleans = (b"r" in text and b"true" in text) or (b"l" in text and b"false" in text)
-    inputs, rows = _inputs(given, tail, bundle, max_rows, has_booleans)
-    outputs = _outputs(given, parameters, bundle)
+    inputs, rows = _inputs(given, tail, signature, max_rows, has_booleans)
+    outputs = _outputs(given, parameters, signature)
     timeout = parameters.get("timeout")  # Triton's, in microseconds
     if timeout is not None and (type(timeout) is not int or timeout < 0):
         raise malformed("parameter 'timeout': expected microseconds, a whole number")
@@ -69,7 +90,7 @@ def read_request(body: bytes, header_length: bytes | None, bundle: Bundle, max_r
 
 
 def write_response(
-    request: InferRequest, outputs: Mapping[str, np.ndarray], bundle: Bundle, name: str, version: str
+    request: InferRequest, outputs: Mapping[str, np.ndarray], signature: Signature, name: str, version: str
 ) -> tuple[bytes, int | None]:
     """The body of an answer, and the length of its JSON where bytes follow it.
 
@@ -79,9 +100,9 @@ def write_response(
     described, chunks = [], []
     for output, binary in request.outputs:
         array = outputs[output]
-        entry = {"name": output, "datatype": _spec(bundle.outputs, output).datatype, "shape": array.shape}
+        entry = {"name": output, "datatype": signature.outputs[output].datatype, "shape": array.shape}
         if binary:
-            raw = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+            raw = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
             entry["parameters"] = {"binary_data_size": len(raw)}
             chunks.append(raw)
         else:
@@ -97,9 +118,7 @@ def write_response(
     return (b"".join([text, *chunks]), len(text)) if chunks else (text, None)
 
 
-def _split(body: bytes, header_length: bytes | None) -> tuple[bytes, memoryview | None]:
-    if header_length is None:
-        return body, None
+def _split(body: bytes, header_length: bytes) -> tuple[bytes, memoryview]:
     if not header_length.isdigit() or len(header_length) > 12 or int(header_length) > len(body):
         shown = header_length[:20].decode("ascii", "replace")
         raise malformed(f"Inference-Header-Content-Length: {shown}: expected at most the body's {len(body)} bytes")
@@ -107,20 +126,8 @@ def _split(body: bytes, header_length: bytes | None) -> tuple[bytes, memoryview 
     return body[:length], memoryview(body)[length:]
 
 
-def _parse(text: bytes) -> dict[str, Any]:
-    try:
-        given = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise malformed(f"the body is not JSON: {error}") from error
-    if not isinstance(given, dict):
-        raise malformed("expected a JSON object")
-    return given
-
-
-def _no_key_twice(text: bytes, given: dict[str, Any]) -> None:
+def _no_key_twice(text: bytes) -> None:
     """Of two equal keys parsers disagree which one counts; orjson keeps the last and says nothing."""
-    if text.count(b":") == _keys(given):
-        return  # a colon a key, and none in a text
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -134,19 +141,23 @@ def _no_key_twice(text: bytes, given: dict[str, Any]) -> None:
         raise malformed("the body is nested too deeply, or not JSON") from error
 
 
-def _keys(value: Any, depth: int = 5) -> int:
-    """The keys of the objects where the protocol has objects; others are not counted, and so are looked at."""
-    if depth == 0 or not value:
-        return 0
-    if isinstance(value, dict):
-        return len(value) + sum(_keys(one, depth - 1) for one in value.values() if isinstance(one, (dict, list)))
-    return sum(_keys(one, depth - 1) for one in value if type(one) is dict) if type(value[0]) is dict else 0
+def _keys(value: dict[str, Any], depth: int = 3) -> int:
+    """The keys of the objects where the protocol has objects; of others they are not counted."""
+    found = len(value)
+    for one in value.values():
+        if type(one) is dict and depth:
+            found += _keys(one, depth - 1)
+        elif type(one) is list and one and type(one[0]) is dict and depth:
+            for entry in one:
+                if type(entry) is dict:
+                    found += _keys(entry, depth - 1)
+    return found
 
 
-def _parameters(holder: dict[str, Any], what: str) -> dict[str, Any]:
+def _parameters(holder: dict[str, Any], what: str) -> Mapping[str, Any]:
     parameters = holder.get("parameters")
     if parameters is None:
-        return {}
+        return _NONE
     if not isinstance(parameters, dict):
         raise malformed(f"{what}: expected 'parameters' to be an object")
     if any(key.startswith("shared_memory") for key in parameters):
@@ -154,71 +165,69 @@ def _parameters(holder: dict[str, Any], what: str) -> dict[str, Any]:
     return parameters
 
 
-def _entries(given: dict[str, Any], key: str, specs: tuple[TensorSpec, ...]) -> list[tuple[dict[str, Any], TensorSpec]]:
-    entries = given.get(key, [])
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise malformed(f"expected '{key}' to be a list of objects")
-    found: dict[str, tuple[dict[str, Any], TensorSpec]] = {}
+def _entries(given: dict[str, Any], key: str, specs: Mapping[str, TensorSpec]) -> dict[str, dict[str, Any]]:
+    """The entries of a list of tensors, by name, all of them of the model."""
+    entries = given.get(key)
+    if entries is None:
+        return {}
+    if type(entries) is not list:
+        raise malformed(f"expected '{key}' to be a list")
+    found: dict[str, dict[str, Any]] = {}
     for entry in entries:
-        name = entry.get("name")
-        if not isinstance(name, str):
-            raise malformed(f"an entry of '{key}' has no 'name'")
-        spec = _spec(specs, name)
-        if spec is None:
-            hint = nearest(name[:100], [one.name for one in specs])
-            raise malformed(f"the model has no {key.removesuffix('s')} '{name[:100]}'. {hint}")
+        if type(entry) is not dict or type(name := entry.get("name")) is not str:
+            raise malformed(f"expected each entry of '{key}' to be an object with a 'name'")
+        if name not in specs:
+            what, shown = key.removesuffix("s"), name[:100]
+            raise malformed(f"the model has no {what} '{shown}'. {nearest(shown, specs)}")
         if name in found:
             raise malformed(f"'{name}' stands twice in '{key}'")
-        found[name] = entry, spec
-    return list(found.values())
-
-
-def _spec(specs: tuple[TensorSpec, ...], name: str) -> TensorSpec | None:
-    return next((spec for spec in specs if spec.name == name), None)
+        found[name] = entry
+    return found
 
 
 def _inputs(
-    given: dict[str, Any], tail: memoryview | None, bundle: Bundle, max_rows: int, has_booleans: bool
+    given: dict[str, Any], tail: memoryview | None, signature: Signature, max_rows: int, has_booleans: bool
 ) -> tuple[dict[str, np.ndarray], int]:
     arrays: dict[str, np.ndarray] = {}
-    start = 0
-    for entry, spec in _entries(given, "inputs", bundle.inputs):
+    rows = start = 0
+    for name, entry in _entries(given, "inputs", signature.inputs).items():
+        spec = signature.inputs[name]
         if entry.get("datatype") != spec.datatype:
-            raise malformed(f"input '{spec.name}': datatype {str(entry.get('datatype'))[:20]}; the model takes "
-                            f"{spec.datatype}")  # fmt: skip
+            shown = str(entry.get("datatype"))[:20] if not isinstance(entry.get("datatype"), (list, dict)) else "it"
+            raise malformed(f"input '{name}': datatype {shown}; the model takes {spec.datatype}")
         shape = shape_of(entry.get("shape"), spec, max_rows)
-        size = _parameters(entry, f"input '{spec.name}'").get("binary_data_size")
+        if rows and rows != shape[0]:
+            raise malformed(f"the inputs have different numbers of rows: {rows} and {shape[0]}")
+        rows = shape[0]
+        size = _parameters(entry, name).get("binary_data_size") if "parameters" in entry else None
         if size is None:
-            arrays[spec.name] = from_json(entry.get("data"), shape, spec, has_booleans)
+            arrays[name] = from_json(entry.get("data"), shape, spec, has_booleans)
             continue
         if tail is None or "data" in entry or type(size) is not int or not 0 <= size <= len(tail) - start:
-            raise malformed(f"input '{spec.name}': binary_data_size needs so many bytes behind the JSON, "
+            raise malformed(f"input '{name}': binary_data_size needs so many bytes behind the JSON, "
                             "Inference-Header-Content-Length, and no 'data'")  # fmt: skip
-        arrays[spec.name] = from_bytes(tail[start : start + size], shape, spec)
+        arrays[name] = from_bytes(tail[start : start + size], shape, spec)
         start += size
     if tail is not None and start != len(tail):
         raise malformed(f"{len(tail) - start} bytes behind the JSON belong to no input")
-    if missing := [spec.name for spec in bundle.inputs if spec.name not in arrays]:
-        raise malformed(f"'inputs' must have {', '.join(missing)}")
-    rows = {len(array) for array in arrays.values()}
-    if len(rows) != 1:
-        raise malformed(f"the inputs have different numbers of rows: {', '.join(map(str, sorted(rows)))}")
-    return arrays, rows.pop()
+    if len(arrays) != len(signature.inputs):
+        raise malformed(f"'inputs' must have {', '.join(name for name in signature.inputs if name not in arrays)}")
+    return arrays, rows
 
 
-def _outputs(given: dict[str, Any], parameters: dict[str, Any], bundle: Bundle) -> list[tuple[str, bool]]:
+def _outputs(given: dict[str, Any], parameters: Mapping[str, Any], signature: Signature) -> list[tuple[str, bool]]:
     binary = _flag(parameters, "binary_data_output", False)
     found = []
-    for entry, spec in _entries(given, "outputs", bundle.outputs):
-        wanted = _parameters(entry, f"output '{spec.name}'")
+    for name, entry in _entries(given, "outputs", signature.outputs).items():
+        wanted = _parameters(entry, name)
         if wanted.get("classification"):
-            raise malformed(f"output '{spec.name}': the classification extension is not offered here")
-        found.append((spec.name, _flag(wanted, "binary_data", binary)))
-    return found or [(spec.name, binary) for spec in bundle.outputs]
+            raise malformed(f"output '{name}': the classification extension is not offered here")
+        found.append((name, _flag(wanted, "binary_data", binary)))
+    return found or [(name, binary) for name in signature.outputs]
 
 
-def _flag(parameters: dict[str, Any], key: str, default: bool) -> bool:
+def _flag(parameters: Mapping[str, Any], key: str, default: bool) -> bool:
     value = parameters.get(key, default)
-    if not isinstance(value, bool):
+    if type(value) is not bool:
         raise malformed(f"parameter '{key}': expected true or false")
     return value

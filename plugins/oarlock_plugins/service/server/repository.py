@@ -17,6 +17,7 @@ from oarlock_plugins.service.server.batching import Batcher
 from oarlock_plugins.service.server.loading import BadVersion, Loaded, fingerprint, load
 from oarlock_plugins.service.server.logs import Log, where
 from oarlock_plugins.service.server.metrics import Metrics, ModelMetrics
+from oarlock_plugins.service.server.protocol import Signature
 from oarlock_plugins.service.server.refusals import Refused, overloaded
 from oarlock_plugins.service.server.settings import Settings
 
@@ -34,6 +35,7 @@ class Live:
 
     def __post_init__(self) -> None:
         self.version = str(self.number)
+        self.signature = Signature(self.bundle)
 
 
 @dataclass(eq=False)
@@ -181,7 +183,8 @@ class Repository:
 
     def _swap(self, model: Model, loaded: Loaded) -> None:
         """From this line on requests go to the new version; the old one computes what it has accepted."""
-        old, batcher = model.live, Batcher(loaded.engines, self._settings, model.metrics.on_batch)
+        names = [spec.name for spec in loaded.bundle.inputs]
+        old, batcher = model.live, Batcher(loaded.engines, names, self._settings, model.metrics.on_batch)
         model.live = Live(loaded.number, loaded.bundle, batcher)
         self._metrics.swaps.labels(model.name).inc()
         self._log("info", "version_live", model=model.name, version=loaded.number,

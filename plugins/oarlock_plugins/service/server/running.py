@@ -73,7 +73,7 @@ def run(application: Application, listener: socket.socket, drain_delay: float, g
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     config = uvicorn.Config(
         application, http=functools.partial(Connection, application), ws="none", loop=_loop(), lifespan="on", log_config=None,
-        access_log=False, server_header=False, timeout_keep_alive=int(application.settings.idle_seconds),
+        access_log=False, proxy_headers=False, server_header=False, timeout_keep_alive=int(application.settings.idle_seconds),
         timeout_graceful_shutdown=int(grace),
     )  # fmt: skip
     with contextlib.suppress(KeyboardInterrupt):

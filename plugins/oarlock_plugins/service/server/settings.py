@@ -23,7 +23,7 @@ class Settings:
         max_body_bytes: of one request, and of what a compressed one unpacks to.
         max_queue_requests, max_queue_rows: that wait for one model.
         max_queue_bytes: of all requests in the server.
-        standing_seconds: a queue that was never empty for so long is shortened to one batch.
+        standing_seconds: a queue that no batch has emptied for so long is cut to one batch.
         deadline_seconds: from a request's last byte to its answer.
         header_seconds, body_seconds: to send the head of a request, and its body.
         idle_seconds: an unused connection stays open.

@@ -10,6 +10,9 @@ import numpy as np
 from oarlock_plugins.service.bundle import TensorSpec
 from oarlock_plugins.service.server.refusals import malformed
 
+# Kinds of NumPy's types that a kind of ours takes from JSON; whole numbers take whole numbers.
+_ALLOWED = {"f": "fiu", "b": "b"}
+
 
 def shape_of(given: Any, spec: TensorSpec, max_rows: int) -> tuple[int, ...]:
     """A shape as it stands in a request, which must be rows of what the model takes.
@@ -17,18 +20,28 @@ def shape_of(given: Any, spec: TensorSpec, max_rows: int) -> tuple[int, ...]:
     Raises:
         Refused: it is not.
     """
-    wanted = f"[rows, {', '.join('any' if size < 0 else str(size) for size in spec.shape)}]".replace(", ]", "]")
-    if not isinstance(given, list) or not all(type(size) is int for size in given):
-        raise malformed(f"input '{spec.name}': expected 'shape' to be a list of whole numbers, {wanted}")
-    fits = len(given) == len(spec.shape) + 1 and all(
-        size == expected or (expected < 0 < size) for size, expected in zip(given[1:], spec.shape, strict=False)
-    )
-    if not fits or given[0] < 1:
+    if type(given) is not list or not given:
+        raise malformed(f"input '{spec.name}': expected 'shape' to be a list, {_wanted(spec)}")
+    for size in given:
+        if type(size) is not int:
+            raise malformed(f"input '{spec.name}': expected 'shape' to be whole numbers, {_wanted(spec)}")
+    shape = tuple(given)
+    if shape[1:] != spec.shape and not _fits(shape[1:], spec.shape):
         shown = str(given) if len(given) < 12 else f"of {len(given)} axes"
-        raise malformed(f"input '{spec.name}': shape {shown} does not fit; expected {wanted}, at least one row")
-    if given[0] > max_rows:
-        raise malformed(f"input '{spec.name}': {given[0]} rows in one request; {max_rows} are allowed")
-    return tuple(given)
+        raise malformed(f"input '{spec.name}': shape {shown} does not fit; expected {_wanted(spec)}")
+    if not 1 <= shape[0] <= max_rows:
+        raise malformed(f"input '{spec.name}': {shape[0]} rows in one request; expected 1 to {max_rows}")
+    return shape
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        size == expected or expected < 0 < size for size, expected in zip(shape, wanted, strict=True)
+    )
+
+
+def _wanted(spec: TensorSpec) -> str:
+    return f"[{', '.join(['rows', *('any' if size < 0 else str(size) for size in spec.shape)])}]"
 
 
 def from_json(data: Any, shape: tuple[int, ...], spec: TensorSpec, has_booleans: bool) -> np.ndarray:
@@ -40,34 +53,35 @@ def from_json(data: Any, shape: tuple[int, ...], spec: TensorSpec, has_booleans:
     Raises:
         Refused: they are no numbers of this type, or too few or too many.
     """
-    if not isinstance(data, list):
+    if type(data) is not list:
         raise malformed(f"input '{spec.name}': expected 'data' to be a list")
     try:
         found = np.array(data)
     except (ValueError, OverflowError, RecursionError) as error:
         raise malformed(f"input '{spec.name}': 'data' is neither flat nor nested as its shape is") from error
-    if found.size != math.prod(shape):
-        raise malformed(f"input '{spec.name}': {found.size} values; its shape {list(shape)} has {math.prod(shape)}")
-    if found.ndim != 1 and found.shape != shape:
-        raise malformed(f"input '{spec.name}': 'data' is nested as {list(found.shape)}, not as {list(shape)}")
+    if found.shape != shape and (found.ndim != 1 or len(found) != math.prod(shape)):
+        raise malformed(f"input '{spec.name}': values of shape {list(found.shape)}; expected {list(shape)}, or "
+                        f"{math.prod(shape)} of them in a row")  # fmt: skip
     dtype = np.dtype(spec.dtype)
-    allowed = {"f": "fiu", "b": "b"}.get(dtype.kind, "iu")
-    if found.dtype.kind not in allowed or (has_booleans and dtype.kind != "b" and _any_boolean(data)):
-        what = {"f": "numbers", "b": "true and false"}.get(dtype.kind, "whole numbers")
+    kind = dtype.kind
+    if found.dtype.kind not in _ALLOWED.get(kind, "iu") or (has_booleans and kind != "b" and _any_boolean(data)):
+        what = {"f": "numbers", "b": "true and false"}.get(kind, "whole numbers")
         raise malformed(f"input '{spec.name}': expected {what}, which is what {spec.datatype} holds")
-    if found.dtype != dtype:
-        found = _cast(found, dtype, spec)
-    return found.reshape(shape)
+    return _cast(found, dtype, spec).reshape(shape)
 
 
 def _cast(found: np.ndarray, dtype: np.dtype, spec: TensorSpec) -> np.ndarray:
-    if dtype.kind == "f":
+    kind = dtype.kind
+    if kind == "f":
         with np.errstate(over="ignore"):
-            cast = found.astype(dtype)
-        fits = bool(np.isfinite(cast).all())  # JSON has no infinity, so it came of the cast
+            cast = found.astype(dtype, copy=False)
+        # JSON has no infinity, so it came of the cast; a sum of smaller floats does not overflow.
+        fits = dtype.itemsize == 8 or math.isfinite(cast.sum(dtype="float64"))
+    elif kind == "b":
+        return found
     else:
         bounds = np.iinfo(dtype)
-        fits, cast = int(found.min()) >= bounds.min and int(found.max()) <= bounds.max, found.astype(dtype)
+        fits, cast = int(found.min()) >= bounds.min and int(found.max()) <= bounds.max, found.astype(dtype, copy=False)
     if not fits:
         raise malformed(f"input '{spec.name}': a value is too large for {spec.datatype}")
     return cast

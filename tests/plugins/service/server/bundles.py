@@ -19,13 +19,16 @@ class Network:
     Args:
         widths: of the layers, from the input to the output.
         shift: added to every output, so that an answer tells which version it is of.
+        repeat: compute the layers that are square so often: time without size.
     """
 
-    def __init__(self, widths=(FEATURES, CLASSES), shift=0.0, seed=0):
+    def __init__(self, widths=(FEATURES, CLASSES), shift=0.0, seed=0, repeat=1):
         generator = np.random.default_rng(seed)
         self.widths = widths
-        self.weights = [(generator.standard_normal(pair) / np.sqrt(pair[0])).astype("float32")
-                        for pair in zip(widths[:-1], widths[1:], strict=True)]  # fmt: skip
+        self.weights = []
+        for pair in zip(widths[:-1], widths[1:], strict=True):
+            weight = (generator.standard_normal(pair) / np.sqrt(pair[0])).astype("float32")
+            self.weights += [weight] * (repeat if pair[0] == pair[1] else 1)
         self.shift = np.float32(shift)
 
     def __call__(self, rows):
@@ -39,9 +42,11 @@ class Network:
     def onnx(self):
         nodes, tensors, value = [], [], "x"
         for number, weight in enumerate(self.weights):
-            tensors.append(numpy_helper.from_array(weight, f"w{number}"))
             last = number == len(self.weights) - 1
-            nodes.append(helper.make_node("MatMul", [value, f"w{number}"], [f"m{number}"]))
+            name = f"w{next(first for first, one in enumerate(self.weights) if one is weight)}"
+            if name == f"w{number}":
+                tensors.append(numpy_helper.from_array(weight, name))
+            nodes.append(helper.make_node("MatMul", [value, name], [f"m{number}"]))
             if last:
                 tensors.append(numpy_helper.from_array(np.full(weight.shape[1], self.shift, "float32"), "shift"))
             nodes.append(helper.make_node("Add" if last else "Relu", [f"m{number}", *(["shift"] if last else [])],
@@ -81,3 +86,26 @@ def publish(folder, name="toy", network=None, **options):
     """The next version of a model; returns its number."""
     network = network or Network(shift=len(models.versions(folder / name)) + 1)
     return models.publish(folder, name, lambda scratch: write_network(scratch, network, **options))[1]
+
+
+def publish_sums(folder, name="sums"):
+    """A model with two inputs, one of any length, and two outputs, of four types."""
+    nodes = [
+        helper.make_node("Cast", ["counts"], ["floats"], to=TensorProto.DOUBLE),
+        helper.make_node("ReduceSum", ["floats", "axis"], ["total"], keepdims=1),
+        helper.make_node("Add", ["total", "bias"], ["sum"]),
+        helper.make_node("Greater", ["sum", "zero"], ["positive"]),
+    ]
+    tensors = [numpy_helper.from_array(np.array([1]), "axis"), numpy_helper.from_array(np.array(0.0), "zero")]
+    kinds = {"counts": (TensorProto.INT32, "any"), "bias": (TensorProto.DOUBLE, 1), "sum": (TensorProto.DOUBLE, 1),
+             "positive": (TensorProto.BOOL, 1)}  # fmt: skip
+    values = {key: helper.make_tensor_value_info(key, kind, ["rows", size]) for key, (kind, size) in kinds.items()}
+    graph = helper.make_graph(nodes, "sums", [values["counts"], values["bias"]], [values["sum"], values["positive"]], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.checker.check_model(model)
+    inputs = {"counts": np.array([[1, 2]], "int32"), "bias": np.array([[0.5]])}
+    outputs = {"sum": np.array([[3.5]]), "positive": np.array([[True]])}
+    specs = [TensorSpec("counts", "int32", (-1,)), TensorSpec("bias", "float64", (1,))]
+    given = [TensorSpec("sum", "float64", (1,)), TensorSpec("positive", "bool", (1,))]
+    return models.publish(folder, name, lambda scratch: write_bundle(
+        scratch, model.SerializeToString(), tuple(specs), tuple(given), (inputs, outputs)))[1]  # fmt: skip
