@@ -26,7 +26,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(**options)
         self._application, self._settings = application, application.settings
         self._head_bytes = 0
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._ignored = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -52,7 +52,7 @@ class Connection(HttpToolsProtocol):
         self._head_bytes += len(data)
         if self._head_bytes > _HEAD_BYTES:
             self._refuse(431, f"the head of a request has at most {_HEAD_BYTES} bytes", "head_too_large")
-        elif self._head_timer is None and not self.transport.is_closing():
+        elif self._timer is None and not self.transport.is_closing():
             self._arm()
 
     def on_message_begin(self) -> None:
@@ -65,12 +65,22 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        if self.cycle is not None and self.cycle.response_complete:
-            # Answered before it was sent. To close at once could take the answer from the client.
-            self._ignored += len(body)
-            if self._ignored > 2 * self._settings.max_body_bytes:
-                self.transport.close()
+        if self.cycle.response_complete:
+            self._ignore(len(body))
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._disarm()
+        self._ignored = 0
+        super().on_message_complete()
+
+    def _ignore(self, size: int) -> None:
+        """Let a client that was answered early send the rest: to close at once could take the answer from it."""
+        self._ignored += size
+        if self._ignored > 2 * self._settings.max_body_bytes:
+            self.transport.close()
+        elif self._timer is None:
+            self._timer = self.loop.call_later(self._settings.body_seconds, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls for bytes that are no HTTP."""
@@ -80,12 +90,12 @@ class Connection(HttpToolsProtocol):
         """The request is answered without the upgrade; there is nothing to warn of."""
 
     def _arm(self) -> None:
-        self._head_timer = self.loop.call_later(self._settings.header_seconds, self._too_slow)
+        self._timer = self.loop.call_later(self._settings.header_seconds, self._too_slow)
 
     def _disarm(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _too_slow(self) -> None:
         self._refuse(408, f"the head of a request did not come within {self._settings.header_seconds:g} s", "slow")

@@ -8,7 +8,6 @@ import functools
 import logging
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 
 import uvicorn
@@ -17,6 +16,7 @@ from oarlock import UserError
 from oarlock_plugins.service.server.app import Application
 from oarlock_plugins.service.server.connection import Connection
 from oarlock_plugins.service.server.logs import ToLog
+from oarlock_plugins.service.server.memory import give_back
 
 _BACKLOG = 2048
 
@@ -69,16 +69,12 @@ class Server(uvicorn.Server):
 
 def run(application: Application, listener: socket.socket, drain_delay: float, grace: float) -> None:
     """Serve until a signal comes; returns when what was in flight is answered, or after `grace` seconds."""
-    handler = ToLog(application.log)
-    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    give_back()
+    logging.basicConfig(handlers=[ToLog(application.log)], level=logging.WARNING, force=True)
     config = uvicorn.Config(
-        application, http=functools.partial(Connection, application), ws="none", loop=_loop(), lifespan="on", log_config=None,
-        access_log=False, proxy_headers=False, server_header=False, timeout_keep_alive=int(application.settings.idle_seconds),
+        application, http=functools.partial(Connection, application), ws="none", lifespan="on", log_config=None, access_log=False, proxy_headers=False, server_header=False, timeout_keep_alive=int(application.settings.idle_seconds),
         timeout_graceful_shutdown=int(grace),
     )  # fmt: skip
     with contextlib.suppress(KeyboardInterrupt):
         Server(config, application, drain_delay).run(sockets=[listener])
 
-
-def _loop() -> str:
-    return "auto" if sys.platform != "win32" else "asyncio"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,6 +148,6 @@ def test_metrics(service):
 
 
 def test_it_imports_no_paddle(service):
-    maps = open(f"/proc/{service.process.pid}/maps").read()
+    maps = Path(f"/proc/{service.process.pid}/maps").read_text()
     assert "onnxruntime" in maps
     assert "paddle" not in maps
