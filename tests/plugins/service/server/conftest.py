@@ -95,6 +95,13 @@ class Service:
         found = [line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(f"{name}{wanted} ")]
         return float(found[0]) if found else None
 
+    def wait_metric(self, value, name, seconds=5, **labels):
+        """Until a metric has this value."""
+        deadline = time.monotonic() + seconds
+        while (found := self.metric(name, **labels)) != value:
+            assert time.monotonic() < deadline, (name, found, value)
+            time.sleep(0.02)
+
     def resident(self):
         """Bytes of memory that it has."""
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -203,7 +203,7 @@ def check_bad(serve, models, count):
     assert clients.wrong == []
     assert clients.versions == {1}
     assert clients.answers > count
-    assert service.metric("oarlock_bad_versions", model="toy") == count
+    service.wait_metric(count, "oarlock_bad_versions", model="toy")
     status = service.json("GET", "/status")[1]["models"][0]
     assert status["live"] == 1
     assert [one["state"] for one in status["versions"]] == ["bad"] * count + ["live"]
