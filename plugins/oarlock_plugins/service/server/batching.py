@@ -17,13 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from oarlock_plugins.service.engines import Engine
+from oarlock_plugins.service.server.admission import LEAST
 from oarlock_plugins.service.server.protocol import InferRequest
 from oarlock_plugins.service.server.refusals import Refused, malformed, overloaded
 from oarlock_plugins.service.server.settings import Settings
 
 Outputs = dict[str, np.ndarray]
-# So many rows may always wait, also where batches are smaller.
-_LEAST_ALLOWANCE = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -64,7 +63,7 @@ class Batcher:
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._idle, self._closed = 0, False
         self._standing: float | None = None  # since when no batch took all that waited
-        self._allowance = max(settings.max_batch_rows, _LEAST_ALLOWANCE)
+        self._allowed = max(settings.max_batch_rows, LEAST)
         self.rows = 0  # that wait
         self._threads = [threading.Thread(target=self._work, args=(engine,), daemon=True) for engine in engines]
         for thread in self._threads:
@@ -85,7 +84,7 @@ class Batcher:
         if self.rows >= self._settings.max_queue_rows or len(self._waiting) >= self._settings.max_queue_requests:
             raise overloaded("too many requests wait for this model", "queue_full")
         since = self._standing
-        if since is not None and self.rows >= self._allowance:
+        if since is not None and self.rows >= self._allowed:
             if time.monotonic() - since > self._settings.standing_seconds:
                 raise overloaded("requests arrive faster than this model answers", "overload")
 

@@ -23,7 +23,8 @@ class Settings:
         max_body_bytes: of one request, and of what a compressed one unpacks to.
         max_queue_requests, max_queue_rows: that wait for one model.
         max_queue_bytes: of all requests in the server.
-        standing_seconds: a queue that no batch has emptied for so long is cut to one batch.
+        target_seconds: as many requests are in the server as it answers in this time, and no fewer than a batch.
+        standing_seconds: how long there may be more: a burst is let in, and an overload is not.
         deadline_seconds: from a request's last byte to its answer.
         header_seconds, body_seconds: to send the head of a request, and its body.
         idle_seconds: an unused connection stays open.
@@ -45,6 +46,7 @@ class Settings:
     max_queue_requests: int = 512
     max_queue_rows: int = 4096
     max_queue_bytes: int = 256 * MEBIBYTE
+    target_seconds: float = 0.02
     standing_seconds: float = 0.1
     deadline_seconds: float = 10.0
     header_seconds: float = 10.0
