@@ -180,7 +180,9 @@ def main():
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--request", type=Path, required=True, help="a whole request, head and body, as bytes")
     parser.add_argument("--clients", type=int, default=64, help="connections")
-    parser.add_argument("--rate", type=stage, nargs="+", help="requests a second, open loop; RATE:SECONDS one after the other")
+    parser.add_argument(
+        "--rate", type=stage, nargs="+", help="requests a second, open loop; RATE:SECONDS one after the other"
+    )
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--warmup", type=float, default=0.5, help="seconds at the beginning that do not count")
     parser.add_argument("--window", type=float, default=0.25)

@@ -84,9 +84,10 @@ class Batcher:
         if self.rows >= self._settings.max_queue_rows or len(self._waiting) >= self._settings.max_queue_requests:
             raise overloaded("too many requests wait for this model", "queue_full")
         since = self._standing
-        if since is not None and self.rows >= self._allowed:
-            if time.monotonic() - since > self._settings.standing_seconds:
-                raise overloaded("requests arrive faster than this model answers", "overload")
+        if since is None or self.rows < self._allowed:
+            return
+        if time.monotonic() - since > self._settings.standing_seconds:
+            raise overloaded("requests arrive faster than this model answers", "overload")
 
     def submit(self, request: InferRequest, deadline: float) -> asyncio.Future[Outputs]:
         """Put a request into the queue; the future has its outputs, or a Refused.

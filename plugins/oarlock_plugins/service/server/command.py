@@ -30,7 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     from oarlock_plugins.service.server.settings import Settings
 
     parser.add_argument("models", type=Path, metavar="MODELS_DIR", help="a folder MODELS_DIR/NAME/VERSION of bundles")
-    parser.add_argument("--host", dest="address", metavar="HOST", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument(
+        "--host", dest="address", metavar="HOST", default="127.0.0.1", help="address to listen on (%(default)s)"
+    )
     parser.add_argument("--port", type=int, default=8000, help="port; 0 takes a free one (%(default)s)")
     parser.add_argument("--engine", default="onnxruntime", help="onnxruntime or paddle (%(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu, or gpu:0 (%(default)s)")
@@ -39,7 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--poll-seconds", type=float, default=1.0, help="look for versions so often (%(default)s)")
     parser.add_argument("--any-signature", action="store_true", help="let a version have other inputs or outputs")
     access = parser.add_mutually_exclusive_group()
-    access.add_argument("--token-file", type=Path, metavar="FILE", help="what every request must bear; or OARLOCK_TOKEN")
+    access.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="what every request must bear; or OARLOCK_TOKEN"
+    )
     access.add_argument("--no-token", action="store_true", help="let everybody who reaches the address ask")
     parser.add_argument("--log-format", choices=("json", "text"), default="json", help="(%(default)s)")
     parser.add_argument("--log-requests", action="store_true", help="a line for every request, not only for errors")

@@ -19,7 +19,6 @@ from oarlock_plugins.service.bundle import Bundle, TensorSpec
 from oarlock_plugins.service.server.refusals import Refused, malformed
 from oarlock_plugins.service.server.tensors import from_bytes, from_json, shape_of
 
-
 _NONE: Mapping[str, Any] = {}
 
 

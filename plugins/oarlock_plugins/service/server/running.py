@@ -77,4 +77,3 @@ def run(application: Application, listener: socket.socket, drain_delay: float, g
     )  # fmt: skip
     with contextlib.suppress(KeyboardInterrupt):
         Server(config, application, drain_delay).run(sockets=[listener])
-

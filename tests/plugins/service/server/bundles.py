@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import onnx
 import safetensors.numpy
@@ -26,7 +28,7 @@ class Network:
         generator = np.random.default_rng(seed)
         self.widths = widths
         self.weights = []
-        for pair in zip(widths[:-1], widths[1:], strict=True):
+        for pair in itertools.pairwise(widths):
             weight = (generator.standard_normal(pair) / np.sqrt(pair[0])).astype("float32")
             self.weights += [weight] * (repeat if pair[0] == pair[1] else 1)
         self.shift = np.float32(shift)
@@ -100,7 +102,9 @@ def publish_sums(folder, name="sums"):
     kinds = {"counts": (TensorProto.INT32, "any"), "bias": (TensorProto.DOUBLE, 1), "sum": (TensorProto.DOUBLE, 1),
              "positive": (TensorProto.BOOL, 1)}  # fmt: skip
     values = {key: helper.make_tensor_value_info(key, kind, ["rows", size]) for key, (kind, size) in kinds.items()}
-    graph = helper.make_graph(nodes, "sums", [values["counts"], values["bias"]], [values["sum"], values["positive"]], tensors)
+    graph = helper.make_graph(
+        nodes, "sums", [values["counts"], values["bias"]], [values["sum"], values["positive"]], tensors
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.checker.check_model(model)
     inputs = {"counts": np.array([[1, 2]], "int32"), "bias": np.array([[0.5]])}

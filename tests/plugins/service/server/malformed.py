@@ -59,13 +59,17 @@ def broken_text(draw):
     text = bytearray(json.dumps(GOOD).encode())
     for _ in range(draw.randrange(1, 4)):
         place = draw.randrange(len(text))
-        text[place : place + draw.randrange(2)] = draw.choice([b"\x00", b"\xff", b"{", b"}", b'"', b"\\", b"\xed\xa0\x80"])
+        text[place : place + draw.randrange(2)] = draw.choice(
+            [b"\x00", b"\xff", b"{", b"}", b'"', b"\\", b"\xed\xa0\x80"]
+        )
     return http(body=bytes(text))
 
 
 def no_number(draw):
     """What Python's parser takes, and JSON does not have."""
-    word = draw.choice(["NaN", "Infinity", "-Infinity", "1e999", "0x10", "1_000", ".5", "+1", "9" * 5000, "null", '"1"'])
+    word = draw.choice(
+        ["NaN", "Infinity", "-Infinity", "1e999", "0x10", "1_000", ".5", "+1", "9" * 5000, "null", '"1"']
+    )
     return http(body=json.dumps(GOOD).replace("0.5", word, 1).encode())
 
 
@@ -81,7 +85,9 @@ def deep(draw):
 
 
 def no_json(draw):
-    body = draw.choice([b"", b"null", b"[]", b"3", b'"text"', b"\x80\x05K\x01.", draw.randbytes(draw.randrange(1, 400))])
+    body = draw.choice(
+        [b"", b"null", b"[]", b"3", b'"text"', b"\x80\x05K\x01.", draw.randbytes(draw.randrange(1, 400))]
+    )
     return http(body=body)
 
 

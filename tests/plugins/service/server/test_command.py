@@ -29,7 +29,10 @@ SLOW = Network((8, 512, 512, 4), repeat=150)
     [
         (["nowhere"], "nowhere: not a folder of models: No such file or directory."),
         (["models/toy/1"], "is a bundle itself; expected a folder MODELS_DIR/NAME/VERSION."),
-        (["models", "--engine", "onnxrutime"], "--engine onnxrutime: there is no such engine. Did you mean 'onnxruntime'?"),
+        (
+            ["models", "--engine", "onnxrutime"],
+            "--engine onnxrutime: there is no such engine. Did you mean 'onnxruntime'?",
+        ),
         (["models", "--prot", "1"], "unrecognized arguments: --prot 1. Did you mean '--port'?"),
         (["models", "--port", "99999"], "cannot listen on 127.0.0.1:99999"),
         (["models", "--port", "-1"], "--port -1: expected a number from 0 on."),
@@ -66,7 +69,9 @@ def test_without_its_packages(tmp_path):
     bundles.publish(tmp_path / "models")
     hidden = ("import sys; sys.modules['uvicorn'] = None\n"
               "from oarlock.cli import main; sys.exit(main(['serve', 'models']))")  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", hidden], cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", hidden], cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
     assert done.returncode == 2
     assert done.stderr == "error: serve needs uvicorn, which is not installed.\npip install 'oarlock[serve]'\n"
 

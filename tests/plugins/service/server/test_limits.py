@@ -113,7 +113,12 @@ def test_a_token(serve, models, tmp_path, given):
     options = ["--token-file", tmp_path / "token"] if given == "file" else []
     service = serve(models, "--host", "0.0.0.0", *options, **more)
     assert service.host == "0.0.0.0"
-    for wrong in ({}, {"Authorization": "Bearer secret"}, {"Authorization": "secret-word"}, {"Authorization": "Bearer "}):
+    for wrong in (
+        {},
+        {"Authorization": "Bearer secret"},
+        {"Authorization": "secret-word"},
+        {"Authorization": "Bearer "},
+    ):
         for path in ("/v2", "/metrics", "/status", "/v2/models/toy/infer"):
             status, headers, body = service.ask("POST" if "infer" in path else "GET", path, headers=wrong)
             assert (status, headers["WWW-Authenticate"]) == (401, "Bearer")

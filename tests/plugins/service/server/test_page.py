@@ -99,7 +99,9 @@ def test_a_try(service, tab):
     assert text(tab, "#try-note").startswith("version 3 answered in ")
     expected = Network(shift=3)(np.array([row], "float32"))[0]
     assert text(tab, "#try-answer tr.best td") == f"class {int(expected.argmax())}"
-    shown = tab.evaluate("[...document.querySelectorAll('#try-answer tbody tr')].map((one) => Number(one.cells[1].innerText))")
+    shown = tab.evaluate(
+        "[...document.querySelectorAll('#try-answer tbody tr')].map((one) => Number(one.cells[1].innerText))"
+    )
     np.testing.assert_allclose(shown, expected, rtol=1e-3)
     keep(tab, "serve")
     # What was typed stays while the page refreshes itself, and a mistake is answered in words.

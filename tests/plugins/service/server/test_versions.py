@@ -140,7 +140,11 @@ def nan_weights(models, number, draw):
 
 def other_answers(models, number, draw):
     """Its reference is of another model."""
-    put(models, number, lambda scratch: write_network(scratch, Network(shift=number), answers=BASE(BASE.rows(4)) + number + 0.1))
+    put(
+        models,
+        number,
+        lambda scratch: write_network(scratch, Network(shift=number), answers=BASE(BASE.rows(4)) + number + 0.1),
+    )
     return "its reference inputs give another y"
 
 
@@ -176,7 +180,9 @@ def no_json(models, number, draw):
     def fill(scratch):
         write_network(scratch, Network(shift=number))
         text = (scratch / BUNDLE).read_text()
-        (scratch / BUNDLE).write_text(draw.choice(["", "[]", "{}", text[:50], text.replace('"format": 1', '"format": 99')]))
+        (scratch / BUNDLE).write_text(
+            draw.choice(["", "[]", "{}", text[:50], text.replace('"format": 1', '"format": 99')])
+        )
 
     put(models, number, fill)
     return ""

@@ -81,6 +81,9 @@ function output_table(output, names) {
     return make("tr", classes && value === most ? { class: "best" } : {}, make("td", {}, classes ? names[index] : String(index)),
       make("td", {}, show(output.data[index])), make("td", {}, bar));
   });
+  // The number of a class is shown with its name.
+  const named = names && output.datatype.startsWith("INT") && values.length === 1 && values[0] in names;
+  if (named) rows[0].cells[1].append(` (${names[values[0]]})`);
   const head = make("tr", {}, ...[classes ? "class" : "index", output.name, ""].map((text) => make("th", { scope: "col" }, text)));
   return make("div", { class: "scroll" }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)));
 }
