@@ -38,6 +38,7 @@ class Client(asyncio.Protocol):
 
     def send(self, due):
         self.due, self.busy = due, True
+        self.sent = time.perf_counter()
         self.transport.write(self.load.request)
 
     def data_received(self, data):
@@ -65,11 +66,11 @@ class Client(asyncio.Protocol):
 
 
 class Load:
-    """What was sent and what came back; `answers` holds (when, seconds, status)."""
+    """What was sent and what came back; `answers` holds (when, seconds, status, how late it was sent)."""
 
     def __init__(self, args, request):
         self.args, self.request = args, request
-        self.answers: list[tuple[float, float, int]] = []
+        self.answers: list[tuple[float, float, int, float]] = []
         self.sample, self.broken_count = None, 0
         self.idle: deque[Client] = deque()
         self.backlog: deque[float] = deque()
@@ -84,7 +85,7 @@ class Load:
 
     def answered(self, client, status):
         now = time.perf_counter()
-        self.answers.append((now, now - client.due, status))
+        self.answers.append((now, now - client.due, status, client.sent - client.due))
         if self.over:
             return
         if self.args.rate is None:
@@ -146,20 +147,26 @@ class Load:
 
     def report(self):
         kept = [one for one in self.answers if one[0] - self.started >= self.args.warmup]
-        good = sorted(seconds for _, seconds, status in kept if status == 200)
+        good = sorted(seconds for _, seconds, status, _ in kept if status == 200)
         span = max(1e-9, self.ended - self.started - self.args.warmup)
-        windows: dict[int, list[float]] = {}
-        for when, seconds, status in self.answers:
+        windows: dict[int, list[tuple[float, float]]] = {}
+        for when, seconds, status, late in self.answers:
             if status == 200:
-                windows.setdefault(int((when - seconds - self.started) / self.args.window), []).append(seconds)
+                window = int((when - seconds - self.started) / self.args.window)
+                windows.setdefault(window, []).append((seconds, seconds - late))
         return {
-            "per_second": len([1 for when, _, status in kept if status == 200 and when <= self.ended]) / span,
-            "statuses": dict(Counter(str(status) for _, _, status in kept)),
+            "per_second": len([1 for when, _, status, _ in kept if status == 200 and when <= self.ended]) / span,
+            "statuses": dict(Counter(str(status) for _, _, status, _ in kept)),
             "p50": quantile(good, 0.5), "p90": quantile(good, 0.9), "p99": quantile(good, 0.99),
             "max": good[-1] if good else None, "broken": self.broken_count, "unsent": len(self.backlog),
-            # Of the accepted requests that were due in each window: how many, and their p99.
-            "windows": {number: [len(found), quantile(sorted(found), 0.5), quantile(sorted(found), 0.99)]
-                        for number, found in sorted(windows.items())},
+            # How late the generator itself was: where it is not far below a latency, that latency is not the server's.
+            "late_p99": quantile(sorted(late for *_, late in kept), 0.99),
+            # Of the accepted requests that were due in each window: how many, the p99 from when they were due, and from
+            # when they were sent.
+            "windows": {
+                number: [len(found), *(quantile(sorted(column), 0.99) for column in zip(*found, strict=True))]
+                for number, found in sorted(windows.items())
+            },
             "sample": self.sample.decode("latin-1") if self.sample else None,
         }  # fmt: skip
 

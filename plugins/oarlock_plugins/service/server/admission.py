@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 
-from oarlock_plugins.service.server.refusals import overloaded
 from oarlock_plugins.service.server.settings import Settings
 
 # So many are always let in: fewer than a batch would leave the engine waiting.
 LEAST = 64
 _WINDOW_SECONDS = 0.1
 _WEIGHT = 0.3
+
+OVERLOADED = "requests arrive faster than they can be answered", "overload"
 
 
 class Admission:
@@ -32,11 +33,10 @@ class Admission:
         self._over_since: float | None = None
         self.in_flight = 0
 
-    def enter(self) -> None:
-        """Let a request in, which leaves with `leave`.
+    def enter(self) -> bool:
+        """Let a request in, which leaves with `leave`; or say that it has to go.
 
-        Raises:
-            Refused: for some time there have been more than the server answers within the target. A burst is let in.
+        It has to go when for some time there have been more than the server answers within the target.
         """
         if self.in_flight < self._least:
             self._over_since = None
@@ -48,8 +48,9 @@ class Admission:
             elif self._over_since is None:
                 self._over_since = now
             elif now - self._over_since > self._standing:
-                raise overloaded("requests arrive faster than they can be answered", "overload")
+                return False
         self.in_flight += 1
+        return True
 
     def leave(self) -> None:
         """A request was answered, or refused after it had been let in."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Awaitable, Callable
 
+from oarlock_plugins.service.server.admission import OVERLOADED, Admission
 from oarlock_plugins.service.server.body import Bodies, Receive
 from oarlock_plugins.service.server.control import build_control
 from oarlock_plugins.service.server.exchange import Exchange, Scope, Send
@@ -44,11 +45,10 @@ class Application:
         self.settings, self.log, self.metrics = settings, log, metrics
         self.repository = Repository(settings, metrics, log)
         self.draining = False
-        self.bodies = Bodies(settings)
+        self.admission, self.bodies = Admission(settings), Bodies(settings)
         self._infer = Infer(self.repository, self.bodies, settings)
         self._control = build_control(self)
         self._bearer = f"Bearer {settings.token}".encode() if settings.token is not None else None
-        self._in_flight = 0
 
     @property
     def ready(self) -> bool:
@@ -62,7 +62,6 @@ class Application:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, send, self.metrics, self.log, self.settings.log_requests)
-        self._in_flight += 1
         try:
             await self._route(scope, receive, exchange)
         except Refused as refused:
@@ -74,7 +73,8 @@ class Application:
             if not exchange.status:
                 await exchange.refuse(overloaded("the server could not answer this request", "defect"))
         finally:
-            self._in_flight -= 1
+            if exchange.admitted:
+                self.admission.leave()
 
     def _route(self, scope: Scope, receive: Receive, exchange: Exchange) -> Awaitable[None]:
         path = scope["path"]
@@ -91,6 +91,10 @@ class Application:
                                   "unknown_path")  # fmt: skip
             if scope["method"] != "POST":
                 raise Refused(405, f"{scope['method']}: infer is asked for with POST", "method")
+            if not exchange.admitted:
+                if not self.admission.enter():
+                    raise overloaded(*OVERLOADED)
+                exchange.admitted = True
             return self._infer(name, version, exchange, receive)
         return self._control({**scope, "oarlock.exchange": exchange}, receive, exchange.pass_on)
 
@@ -118,6 +122,6 @@ class Application:
             waiting = model.live.batcher if model.live else None
             self.metrics.waiting.labels(model.name).set(waiting.requests if waiting else 0)
             self.metrics.waiting_rows.labels(model.name).set(waiting.rows if waiting else 0)
-        self.metrics.in_flight.set(self._in_flight)
+        self.metrics.in_flight.set(self.admission.in_flight)
         self.metrics.body_bytes.set(self.bodies.held)
         return self.metrics.text()

@@ -34,16 +34,35 @@ def request_id(headers: Mapping[bytes, bytes]) -> bytes:
 
 
 class Exchange:
-    """A request and its answer."""
+    """A request and its answer.
 
-    __slots__ = ("_log", "_log_all", "_metrics", "_scope", "_send", "fields", "headers", "id", "started", "status")
+    Attributes:
+        status: of the answer; 0 before it begins.
+        admitted: whether it counts among those in flight.
+        fields: for its line in the log.
+    """
+
+    __slots__ = (
+        "_log",
+        "_log_all",
+        "_metrics",
+        "_scope",
+        "_send",
+        "admitted",
+        "fields",
+        "headers",
+        "id",
+        "started",
+        "status",
+    )
 
     def __init__(self, scope: Scope, send: Send, metrics: Metrics, log: Log, log_all: bool) -> None:
         self.started = time.perf_counter()
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.id = request_id(self.headers)
         self.status = 0
-        self.fields: dict[str, Any] = {}  # for the log
+        self.admitted = "oarlock.admitted" in scope
+        self.fields: dict[str, Any] = {}
         self._scope, self._send = scope, send
         self._metrics, self._log, self._log_all = metrics, log, log_all
 
@@ -61,7 +80,7 @@ class Exchange:
     def describe(self, refused: Refused) -> tuple[bytes, Headers]:
         """The body and the headers of an error, which is counted and will be in the log."""
         self.fields["error"] = refused.message
-        self._metrics.refused.labels(refused.reason).inc()
+        self._metrics.on_refusal(refused.reason)
         headers = [JSON]
         if refused.status == 503:
             headers.append((b"retry-after", b"%d" % RETRY_SECONDS))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 
-from oarlock_plugins.service.server.admission import Admission
 from oarlock_plugins.service.server.body import Bodies, Receive, pack, packing
 from oarlock_plugins.service.server.exchange import JSON, Exchange
 from oarlock_plugins.service.server.protocol import read_request, write_response
@@ -21,7 +20,6 @@ class Infer:
 
     def __init__(self, repository: Repository, bodies: Bodies, settings: Settings) -> None:
         self._repository, self._bodies, self._settings = repository, bodies, settings
-        self._admission = Admission(settings)
 
     async def __call__(self, name: str, version: str | None, exchange: Exchange, receive: Receive) -> None:
         """Answer a request.
@@ -33,13 +31,6 @@ class Infer:
         exchange.fields["model"] = name[:100]
         # Before the body is looked at: to refuse must be cheap.
         self._repository.find(name, version)[1].batcher.check_room()
-        self._admission.enter()
-        try:
-            await self._predict(name, version, exchange, receive)
-        finally:
-            self._admission.leave()
-
-    async def _predict(self, name: str, version: str | None, exchange: Exchange, receive: Receive) -> None:
         headers = exchange.headers
         body, held = await self._bodies.read(headers, receive)
         try:

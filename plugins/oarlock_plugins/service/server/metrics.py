@@ -63,16 +63,25 @@ class Metrics:
                                 ["model"], registry=registry)  # fmt: skip
         self.waiting = Gauge("oarlock_queue_requests", "Requests that wait.", ["model"], registry=registry)
         self.waiting_rows = Gauge("oarlock_queue_rows", "Rows that wait.", ["model"], registry=registry)
-        self.in_flight = Gauge("oarlock_requests_in_flight", "Requests without an answer yet.", registry=registry)
+        self.in_flight = Gauge(
+            "oarlock_requests_in_flight", "Predictions that were let in and are not answered yet.", registry=registry
+        )
         self.body_bytes = Gauge("oarlock_body_bytes", "Of the requests in flight.", registry=registry)
         self.connections = Gauge("oarlock_connections", "Open connections.", registry=registry)
-        self._by_status: dict[int, Callable[[], None]] = {}
+        self._counts: dict[int | str, Callable[[], None]] = {}  # to look a label up costs more than to count
 
     def on_status(self, status: int) -> None:
         """Count an answer."""
-        count = self._by_status.get(status)
+        count = self._counts.get(status)
         if count is None:
-            count = self._by_status[status] = self.answers.labels(str(status)).inc
+            count = self._counts[status] = self.answers.labels(str(status)).inc
+        count()
+
+    def on_refusal(self, reason: str) -> None:
+        """Count a request without an answer."""
+        count = self._counts.get(reason)
+        if count is None:
+            count = self._counts[reason] = self.refused.labels(reason).inc
         count()
 
     def forget(self, name: str) -> None:
