@@ -1,7 +1,8 @@
 """`oarlock serve` beside a bare ASGI application, LitServe and MLServer, with one network, interleaved.
 
 All servers are up on the first core, one at a time is asked, and benchmarks/load.py asks from the second. A round asks
-each once, in turning order; a ratio is taken within a round. The peers are installed below benchmarks/.environments.
+each once, in turning order; a ratio is taken within a round. The peers' environments are those of
+environments.py.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import environments
 import machine
 import numpy as np
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-ENVIRONMENTS = HERE / ".environments"
 SERVER_CORE, LOAD_CORE = 0, 1
 FEATURES = 784
 OVERHEAD_MS, PEERS, BATCHING, OVERLOAD, RECOVERY = 0.4, 2.0, 3.0, 10.0, 2.0
@@ -102,17 +103,6 @@ class Servers:
             process.kill()
 
 
-def environment_of(name):
-    """The Python of a peer's own environment, which is made where it is missing."""
-    folder = ENVIRONMENTS / name
-    if not (folder / ".ready").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        subprocess.run([folder / "bin" / "pip", "install", "--quiet", "onnxruntime", name], check=True)
-        (folder / ".ready").touch()
-    return folder / "bin"
-
-
 def start_all(servers, folder, peers):
     sys.path.insert(0, str(ROOT))
     from tests.plugins.service.server import bundles
@@ -130,7 +120,7 @@ def start_all(servers, folder, peers):
         for size in (1, 64):
             servers.start(
                 f"LitServe {size}",
-                [environment_of("litserve") / "python", HERE / "peers" / "lit.py", "{port}", onnx, size],
+                [environments.python("litserve"), HERE / "peers" / "lit.py", "{port}", onnx, size],
             )
     if "mlserver" in peers:
         for size in (0, 64):
@@ -142,7 +132,7 @@ def start_all(servers, folder, peers):
             shutil.copy(HERE / "peers" / "ml.py", path)
             servers.start(f"MLServer {size}", ["env", "MLSERVER_HOST=127.0.0.1", "MLSERVER_HTTP_PORT={port}", "MLSERVER_GRPC_PORT=0",
                 "MLSERVER_METRICS_PORT=0", "MLSERVER_PARALLEL_WORKERS=0", "MLSERVER_DEBUG=false", f"PYTHONPATH={path}",
-                environment_of("mlserver") / "mlserver", "start", path])  # fmt: skip
+                Path(environments.python("mlserver")).with_name("mlserver"), "start", path])  # fmt: skip
     return network
 
 

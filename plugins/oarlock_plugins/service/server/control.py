@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +34,7 @@ def build_control(app: Application) -> FastAPI:
 
 
 def _version() -> str:
-    from oarlock import __version__
-
-    return __version__
+    return importlib.metadata.version("oarlock")
 
 
 def _add_health(control: FastAPI, app: Application) -> None:

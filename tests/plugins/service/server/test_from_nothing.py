@@ -8,6 +8,9 @@ import tritonclient.http as triton
 
 from oarlock_plugins.service.bundle import open_bundle
 from oarlock_plugins.service.engines import open_engine
+from tests.conftest import ROOT
+
+DIGITS = ROOT / "plugins" / "oarlock_plugins" / "data" / "digits.npz"
 
 
 @pytest.mark.slow
@@ -16,7 +19,7 @@ def test_digits(oarlock, serve, tmp_path):
     assert done.returncode == 0, done.stderr
     done = oarlock("export", "run", "--models", "models", "--name", "digits")
     assert done.returncode == 0, done.stderr
-    with np.load(open_digits()) as digits:
+    with np.load(DIGITS) as digits:
         rows, labels = digits["images"][:200].astype("uint8"), digits["labels"][:200]
     bundle = open_bundle(tmp_path / "models" / "digits" / "1")
     spec = bundle.inputs[0]
@@ -39,9 +42,11 @@ def test_digits(oarlock, serve, tmp_path):
             given.set_data_from_numpy(row[None])
             alone.append(client.infer("digits", [given]).as_numpy("probabilities")[0])
         np.testing.assert_allclose(alone, offline["probabilities"][:20], atol=bundle.tolerance, rtol=bundle.tolerance)
-
-
-def open_digits():
-    from oarlock_plugins import data
-
-    return next(path for path in map(str, data.__path__)) + "/digits.npz"
+    # Paddle's own engine gives the same to the bundle's tolerance.
+    other = serve(tmp_path / "models", "--engine", "paddle").wait("digits", seconds=60)
+    with triton.InferenceServerClient(f"127.0.0.1:{other.port}") as client:
+        assert client.get_model_metadata("digits")["platform"] == "paddle_inference"
+        given = triton.InferInput(spec.name, rows.shape, spec.datatype)
+        given.set_data_from_numpy(rows)
+        found = client.infer("digits", [given]).as_numpy("probabilities")
+        np.testing.assert_allclose(found, offline["probabilities"], atol=bundle.tolerance, rtol=bundle.tolerance)

@@ -92,7 +92,7 @@ def test_deadlines(serve, models):
 def test_the_loop_is_free_while_a_model_computes(serve, models):
     bundles.publish(models, "slow", SLOW)
     bundles.publish(models, "toy")
-    service = serve(models).wait("slow", "toy")
+    service = serve(models, "--instances", "2").wait("slow", "toy")
     rows = SLOW.rows(512)
     thread = threading.Thread(target=service.infer, args=(rows, "slow"))
     thread.start()
