@@ -71,7 +71,7 @@ def build_run(
     run.feeder = build_feeder(run.data, trainer, root.seed, run.kept)
     _refuse_single_rows(run)
     run.total_steps = count_steps(run.feeder.steps_per_epoch, trainer.epochs, trainer.max_steps)
-    run.forward = _first((*run.flat("forward", "model", "batch"), lambda model, batch: model(batch.inputs)))
+    run.forward = _first((*run.flat("forward", "model", "batch"), _forward))
     run.compute_predictions = _first((*run.flat("compute_predictions", "output"), _named))
     run.compute_loss = _first((*run.flat("compute_loss", "output", "batch"), _no_loss(run)))
     if not manager.hook.compute_loss.get_hookimpls() and not _brings_its_own_loss(manager):
@@ -186,6 +186,11 @@ def _first(functions: tuple[Callable[..., Any], ...]) -> Callable[..., Any]:
         return other(*arguments) if result is None else result
 
     return first
+
+
+def _forward(model: Any, batch: Any) -> Any:
+    """The forward of a task that brings none; a function with a name, since Paddle does not translate lambdas."""
+    return model(batch.inputs)
 
 
 def _named(output: Any) -> dict[str, Any]:

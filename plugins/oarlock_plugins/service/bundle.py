@@ -121,9 +121,40 @@ def open_bundle(path: Path) -> Bundle:
         values = json.loads((path / BUNDLE).read_text(encoding="utf-8"))
         if (version := values.pop("format")) != FORMAT:
             raise UserError(f"{shown_path(path)}: a bundle of format {version}; this oarlock reads {FORMAT}.")
-        inputs, outputs = (tuple(TensorSpec(one["name"], one["dtype"], tuple(one["shape"])) for one in values.pop(key))
-                           for key in ("inputs", "outputs"))  # fmt: skip
+        inputs, outputs = (
+            tuple(TensorSpec(one["name"], one["dtype"], _tuple(one["shape"])) for one in _tuple(values.pop(key)))
+            for key in ("inputs", "outputs")
+        )
         names = values.pop("class_names")
-        return Bundle(path, inputs, outputs, tuple(names) if names is not None else None, **values)
+        bundle = Bundle(path, inputs, outputs, _tuple(names) if names is not None else None, **values)
+        _check_types(bundle)
+        return bundle
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Damaged(f"{path.name}: {BUNDLE} is not what an export writes: {error}") from error
+
+
+def _tuple(values: Any) -> tuple[Any, ...]:
+    if not isinstance(values, list):
+        raise TypeError(f"{values!r} should be a list")
+    return tuple(values)
+
+
+def _check_types(bundle: Bundle) -> None:
+    """Have nothing in a bundle that is of another type than it says.
+
+    Raises:
+        TypeError: it names what is.
+    """
+    tensors, tables = (*bundle.inputs, *bundle.outputs), (bundle.metrics, bundle.parity)
+    numbers = [*(value for table in tables for value in table.values()), bundle.tolerance, bundle.created]
+    words = [*(one.name for one in tensors), *(bundle.class_names or ()), bundle.monitor, *bundle.versions.values()]
+    sizes = [size for one in tensors for size in one.shape]
+    for values, kinds in ((words, str), (numbers, (int, float)), (sizes, int), ([bundle.components], dict)):
+        for value in values:
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise TypeError(f"{value!r} is of another type than it should be")
+    for one in tensors:
+        if one.dtype not in DATATYPES:
+            raise TypeError(f"{one.name} is of type {one.dtype!r}")
+    if bundle.direction not in ("min", "max"):
+        raise TypeError(f"direction is {bundle.direction!r}")

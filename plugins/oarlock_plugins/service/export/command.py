@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from oarlock import Exit, UserError, scratch_folder, seal, shown_path
+
+if TYPE_CHECKING:
+    from oarlock_plugins.service.bundle import Bundle, TensorSpec
 
 TOLERANCE = 1e-5
 
 
-def configure(parser):
+def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--to", type=Path, metavar="DIR", help="the folder to make of it")
@@ -20,7 +26,7 @@ def configure(parser):
                         help=f"how far an answer may be off, absolute and relative (default: {TOLERANCE:g})")  # fmt: skip
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     from oarlock_plugins.service import models
     from oarlock_plugins.service.bundle import open_bundle
     from oarlock_plugins.service.export.writing import write_bundle
@@ -30,7 +36,7 @@ def run(args):
     if args.name and not args.models:
         raise UserError(f"--name {args.name}: a name is for --models MODELS_DIR; --to {args.to} is one already.")
 
-    def fill(folder):
+    def fill(folder: Path) -> None:
         write_bundle(args.run, folder, args.tolerance)
 
     try:
@@ -45,7 +51,7 @@ def run(args):
     return Exit.DONE
 
 
-def write_sealed(target, fill):
+def write_sealed(target: Path, fill: Callable[[Path], Any]) -> Path:
     """A folder that appears whole, or not at all.
 
     Raises:
@@ -60,7 +66,7 @@ def write_sealed(target, fill):
     return target
 
 
-def default_name(run):
+def default_name(run: Path) -> str:
     """What the run learned from and with, `digits-bn_mlp`.
 
     Raises:
@@ -72,10 +78,10 @@ def default_name(run):
     return "-".join(components[group]["component"].partition("/")[2] for group in ("data", "model"))
 
 
-def described(bundle):
+def described(bundle: Bundle) -> str:
     """What a person wants to know of a new bundle."""
 
-    def tensors(specs):
+    def tensors(specs: Sequence[TensorSpec]) -> str:
         return ", ".join(f"{spec.name} {spec.dtype}{['rows', *spec.shape]}".replace("'", "") for spec in specs)
 
     off = ", ".join(f"{engine} {difference:.2g}" for engine, difference in bundle.parity.items() if engine != "rows")

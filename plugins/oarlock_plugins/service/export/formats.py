@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -17,9 +19,12 @@ from oarlock_plugins.service.export.answering import Answers
 from oarlock_plugins.service.export.errors import NotExportable, reason
 
 OPSET = 17
+# It says first which operators it knows, so that one that it stops at can be named.
 CONVERT = """
-import sys
+import json, sys
 import paddle2onnx
+from paddle2onnx import paddle2onnx_cpp2py_export as converter
+print("knows", json.dumps(getattr(converter, "get_all_supported_operators_pir", list)()), flush=True)
 paddle2onnx.export(sys.argv[1], sys.argv[2], sys.argv[3], opset_version=int(sys.argv[4]), optimize_tool="None")
 """
 
@@ -56,7 +61,8 @@ def write_onnx(folder: Path, inputs: Sequence[TensorSpec], outputs: Sequence[Ten
         capture_output=True, text=True, errors="replace", check=False,
     )  # fmt: skip
     if done.returncode or not target.is_file():
-        raise NotExportable(f"export: the model cannot be written as ONNX: {_complaint(done.stdout + done.stderr)}")
+        raise NotExportable(f"export: the model cannot be written as ONNX: {_complaint(done.stdout + done.stderr)}"
+                            f"{_unknown(source, done.stdout)}")  # fmt: skip
     _name_outputs(target, inputs, outputs)
 
 
@@ -78,9 +84,20 @@ def _findable(name: str) -> bool:
 
 
 def _complaint(text: str) -> str:
-    """What paddle2onnx says when it gives up, without its marks."""
-    lines = [line for line in text.splitlines() if "Paddle2ONNX" in line or "pd_op" in line or "Error" in line]
-    return " ".join(line.replace("[Paddle2ONNX]", "").replace("[ERROR]", "").strip() for line in lines)[-300:]
+    """What paddle2onnx says when it gives up."""
+    lines = [line for line in text.splitlines() if "[ERROR]" in line or line.startswith(("RuntimeError", "ValueError"))]
+    return (lines or ["the converter ended without a word"])[-1].replace("[ERROR][Paddle2ONNX] ", "")[:300]
+
+
+def _unknown(source: Path, said: str) -> str:
+    """A line with the operators of a program that the converter knows under no similar name; '' without any."""
+    knows = [line for line in said.splitlines() if line.startswith("knows ")]
+    known = {name.replace("_", "") for name in json.loads(knows[0].removeprefix("knows "))} if knows else set()
+    program = source.with_suffix(".json").read_text(encoding="utf-8")
+    unknown = [name for name in sorted(set(re.findall(r'"#":"1\.([a-z]\w*)"', program)))
+               if not name.startswith("a_") and name not in ("data", "fetch", "if", "while")
+               and not any(one.startswith(name.replace("_", "")) or one.endswith(name.replace("_", "")) for one in known)]  # fmt: skip
+    return f"\nIt seems to know no {' and no '.join(unknown)}." if knows and unknown else ""
 
 
 def _name_outputs(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:

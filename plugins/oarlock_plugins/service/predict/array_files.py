@@ -29,6 +29,7 @@ class ArrayFile:
 
     def __init__(self, path: Path, inputs: Sequence[TensorSpec]) -> None:
         self._path, self._inputs = path, inputs
+        self.first_line: int | None = None
         self._members = self._find_members()
         self._headers = {}
         with contextlib.ExitStack() as stack:

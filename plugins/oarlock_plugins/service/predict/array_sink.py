@@ -56,10 +56,10 @@ class ArraySink:
         with zipfile.ZipFile(whole, "w", allowZip64=True) as archive:
             for spec in self._outputs:
                 with (
-                    self._files[spec.name].path.open("rb") as file,
+                    self._files[spec.name].path.open("rb") as array,
                     archive.open(f"{spec.name}.npy", "w", force_zip64=True) as member,
                 ):
-                    shutil.copyfileobj(file, member, 1 << 20)
+                    shutil.copyfileobj(array, member, 1 << 20)
         return whole
 
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from oarlock import Damaged, Exit, RunFailed, UserError, nearest, shown_path
 
+if TYPE_CHECKING:
+    from oarlock_plugins.service.bundle import Bundle, TensorSpec
+    from oarlock_plugins.service.predict.journal import Journal
+    from oarlock_plugins.service.predict.sinks import Sink
+    from oarlock_plugins.service.predict.sources import Source
 
-def configure(parser):
+
+def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="what `oarlock export` made")
     parser.add_argument("--input", type=Path, nargs="+", required=True, metavar="FILE",
                         help="rows as .npy, .npz, .csv or .parquet; several are taken one after the other")  # fmt: skip
@@ -26,7 +35,7 @@ def configure(parser):
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one for each core)")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     from oarlock_plugins.service.bundle import open_bundle
     from oarlock_plugins.service.predict.journal import Journal, describe_job, working_folder
     from oarlock_plugins.service.predict.sinks import make_sink
@@ -46,21 +55,24 @@ def run(args):
         sink = make_sink(args.output, folder, bundle, outputs)
         job = describe_job(bundle.path, args.input, options)
         journal = Journal(target, folder, sink, job)
-        if journal.begin() and not journal.finished:
-            print(f"going on behind row {journal.progress['total']:,}", file=sys.stderr, flush=True)
         try:
+            if journal.begin() and not journal.finished:
+                print(f"going on behind row {journal.progress['total']:,}", file=sys.stderr, flush=True)
             if not journal.finished:
                 answer_all(args, bundle, journal, sink, files, outputs)
+            unchanged(args, bundle, options, job)
+            journal.finish()
         except Stopped as stop:
             print(f"stopped by {stop}, saved behind row {journal.progress['total']:,}; the same command goes on",
                   file=sys.stderr, flush=True)  # fmt: skip
             return Exit.INTERRUPTED
-        unchanged(args, bundle, options, job)
-        journal.finish()
+        except OSError as error:
+            raise RunFailed(f"{shown_path(target)}: {error.strerror or error}; when that is mended, the same command "
+                            "goes on") from error  # fmt: skip
     return report(target, journal.progress)
 
 
-def require(args):
+def require(args: argparse.Namespace) -> None:
     """Say early what is wrong with the arguments, or not installed.
 
     Raises:
@@ -77,7 +89,7 @@ def require(args):
             raise UserError("Tables need pyarrow, which is not installed.\npip install 'oarlock[predict]'") from error
 
 
-def chosen_outputs(bundle, asked):
+def chosen_outputs(bundle: Bundle, asked: str | None) -> tuple[TensorSpec, ...]:
     """The outputs to write.
 
     Raises:
@@ -92,7 +104,7 @@ def chosen_outputs(bundle, asked):
     return tuple(known[name] for name in dict.fromkeys(asked.split(",")))
 
 
-def open_files(args, bundle):
+def open_files(args: argparse.Namespace, bundle: Bundle) -> list[tuple[Path, Source]]:
     """The input files, each of which is what the model takes.
 
     Raises:
@@ -105,17 +117,24 @@ def open_files(args, bundle):
     return [(path, open_source(path, bundle.inputs, options)) for path in args.input]
 
 
-def answer_all(args, bundle, journal, sink, files, outputs):
+def answer_all(
+    args: argparse.Namespace,
+    bundle: Bundle,
+    journal: Journal,
+    sink: Sink,
+    files: Sequence[tuple[Path, Source]],
+    outputs: Sequence[TensorSpec],
+) -> None:
     """Compute what is missing.
 
     Raises:
         Stopped: by a signal.
-        RunFailed: the engine failed, or the disk is full.
+        RunFailed: the engine failed.
         UserError: the engine gives other answers than the trained model.
     """
     from oarlock_plugins.service.engines import check_reference, open_engine
     from oarlock_plugins.service.predict.answers import batch_rows
-    from oarlock_plugins.service.predict.work import Stopped, predict
+    from oarlock_plugins.service.predict.work import predict
 
     workers = args.workers or len(os.sched_getaffinity(0))
     engines = [open_engine(bundle, args.engine) for _ in range(workers)]
@@ -123,16 +142,10 @@ def answer_all(args, bundle, journal, sink, files, outputs):
         check_reference(bundle, engines[0])
     except Damaged as error:
         raise UserError(f"{error}.\nThe engine of this machine is not to be trusted with it.") from error
-    try:
-        predict(journal, sink, files, engines, outputs, batch_rows(bundle.inputs))
-    except (Stopped, UserError):
-        raise
-    except OSError as error:
-        raise RunFailed(f"{shown_path(args.output)}: {error.strerror or error}; the same command goes on "
-                        f"behind row {journal.progress['total']:,}") from error  # fmt: skip
+    predict(journal, sink, files, engines, outputs, batch_rows(bundle.inputs))
 
 
-def unchanged(args, bundle, options, job):
+def unchanged(args: argparse.Namespace, bundle: Bundle, options: Mapping[str, Any], job: Mapping[str, Any]) -> None:
     """Have no output of inputs that changed while they were read.
 
     Raises:
@@ -144,7 +157,7 @@ def unchanged(args, bundle, options, job):
         raise RunFailed(f"while the rows were read, {difference}")
 
 
-def report(target, progress):
+def report(target: Path, progress: Mapping[str, int]) -> int:
     """What a person sees last; faulty rows are a failure, though all others are answered."""
     from oarlock_plugins.service.predict.journal import errors_path
 

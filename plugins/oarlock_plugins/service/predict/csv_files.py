@@ -46,7 +46,7 @@ class CsvFile:
                                 "Say --no-header if it is a row, --header if these are names.")  # fmt: skip
             header = True
         self._start = len(first) if header else (3 if first.startswith(b"\xef\xbb\xbf") else 0)
-        self._header_lines = int(header)
+        self.first_line: int | None = 1 + int(header)
         self._width = len(fields)
         self._names = fields if header else [str(number) for number in range(1, len(fields) + 1)]
         self._places = choose_columns(path, self._names, inputs, options.columns)
@@ -92,11 +92,8 @@ class CsvFile:
         parsed = checked(tables, self._inputs, faults, rows, self._name)
         if parsed.faults and numbers is None:
             numbers = np.array([number for number, line in enumerate(block.split(b"\n")) if line.strip(b"\r")])
-        parsed.faults = (
-            {row: f"line {numbers[row] + 1}: {text}" for row, text in parsed.faults.items()}
-            if numbers is not None
-            else {}
-        )
+        if numbers is not None:
+            parsed.line_of = {row: int(numbers[row]) for row in parsed.faults}
         parsed.lines = lines
         return parsed
 

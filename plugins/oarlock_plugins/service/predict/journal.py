@@ -35,7 +35,7 @@ class Journal:
         self._target, self.folder, self._sink, self._job = target, folder, sink, job
         self._errors = GrowingFile(folder / "errors.csv")
         self.progress = {"file": 0, "position": 0, "rows": 0, "lines": 0, "total": 0, "faulty": 0}
-        self.finished = False
+        self.finished, self._whole = False, ""
 
     def begin(self) -> bool:
         """Go on where an earlier process stopped; returns whether there was one.
@@ -57,7 +57,9 @@ class Journal:
                 f"{shown_path(self._target)} was begun before, and {difference} since then.\n{self._anew()}"
             )
         self.progress, self.finished = written["progress"], written["finished"]
-        if not self.finished:
+        if self.finished:
+            self._whole = written["whole"]
+        else:
             self._sink.begin(written["output"])
             self._errors.begin(written["errors"])
         return True
@@ -75,19 +77,26 @@ class Journal:
         self._write({"output": self._sink.sync(), "errors": self._errors.sync()})
 
     def finish(self) -> None:
-        """Give the files their names, the answers last; a kill in between is made up for by the next call."""
+        """Give the files their names, the answers last; a kill in between is made up for by the next call.
+
+        Raises:
+            UserError: they had their names already, and somebody has taken the answers away.
+        """
         if not self.finished:
-            whole = self._sink.finish()
+            # It keeps its name until the journal says that it is whole: else a kill in between would leave a journal
+            # that knows where to go on, and nothing to go on with.
+            self._whole = self._sink.finish().name
             self._errors.sync()
             self._errors.close()
-            whole.replace(self.folder / "finished")
             self.finished = True
-            self._write({})
+            self._write({"whole": self._whole})
         with contextlib.suppress(FileNotFoundError):  # renamed before the kill
             if self.progress["faulty"]:
                 (self.folder / "errors.csv").rename(errors_path(self._target))
         with contextlib.suppress(FileNotFoundError):
-            (self.folder / "finished").rename(self._target)
+            (self.folder / self._whole).rename(self._target)
+        if not self._target.exists():
+            raise UserError(f"{shown_path(self._target)} was finished before, and is gone since then.\n{self._anew()}")
         for path in self.folder.iterdir():
             if path.name != JOURNAL:
                 path.unlink()
@@ -139,15 +148,16 @@ def working_folder(target: Path) -> Iterator[Path]:
                                 "Remove it, or name another --output.")  # fmt: skip
     try:
         folder.mkdir(exist_ok=True)
-        with (folder / "lock").open("w") as lock:
-            try:
-                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UserError(f"--output {target}: another process is predicting into it.") from error
-            yield folder
+        lock = (folder / "lock").open("w")
     except OSError as error:
         reason = "there is no such folder" if isinstance(error, FileNotFoundError) else error.strerror
         raise UserError(f"--output {target}: cannot be written: {reason}.") from error
+    with lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"--output {target}: another process is predicting into it.") from error
+        yield folder
 
 
 def errors_path(target: Path) -> Path:

@@ -29,6 +29,7 @@ class ParquetFile:
         from pyarrow import parquet
 
         self._path, self._inputs = path, inputs
+        self.first_line: int | None = None
         try:
             self._file = parquet.ParquetFile(path, pre_buffer=False)
         except pyarrow.ArrowInvalid as error:

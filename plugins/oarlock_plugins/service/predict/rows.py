@@ -20,6 +20,7 @@ class Parsed:
         sound: which rows these are.
         faults: what is wrong with the others, by row.
         lines: how many lines of a text file they are.
+        line_of: on which of these lines a faulty row is.
     """
 
     rows: int
@@ -27,6 +28,7 @@ class Parsed:
     sound: np.ndarray
     faults: dict[int, str] = field(default_factory=dict)
     lines: int = 0
+    line_of: dict[int, int] = field(default_factory=dict)
 
 
 def checked(

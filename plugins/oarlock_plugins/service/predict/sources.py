@@ -11,7 +11,7 @@ from oarlock import UserError, nearest
 from oarlock_plugins.service.bundle import TensorSpec
 from oarlock_plugins.service.predict.rows import Parsed
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 2 << 20
 SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
 
 
@@ -31,7 +31,13 @@ class TableOptions:
 
 
 class Source(Protocol):
-    """A file of rows. It is cut into blocks by one thread, in order; many threads parse them."""
+    """A file of rows. It is cut into blocks by one thread, in order; many threads parse them.
+
+    Attributes:
+        first_line: the line of the first row, in a file that has lines.
+    """
+
+    first_line: int | None
 
     def blocks(self, position: int) -> Iterator[tuple[Any, int]]:
         """What is left from a position on, as blocks with the position behind each; 0 is the beginning."""

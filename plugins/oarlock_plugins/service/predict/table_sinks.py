@@ -47,6 +47,8 @@ class Table:
             flat = array.reshape(len(array), int(np.prod(spec.shape, dtype=int)))
             for place in range(flat.shape[1]):
                 values = np.ascontiguousarray(flat[:, place])
+                if values.dtype == np.float16:  # Arrow writes none into a CSV
+                    values = values.astype("float32")
                 column = pyarrow.array(values, mask=answers.faulty)
                 columns.append(pyarrow.array(self._class_names).take(column) if self.named(spec) else column)
         return pyarrow.RecordBatch.from_arrays(columns, self.names)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from oarlock import Exit
+from oarlock import Exit, RunFailed
 from oarlock_plugins.service.bundle import TensorSpec
 from oarlock_plugins.service.engines import Engine
 from oarlock_plugins.service.predict.answers import answer
@@ -64,17 +64,17 @@ def predict(
     pool = ThreadPoolExecutor(len(engines), "predict")
     try:
         with stop_requested() as requested:
-            for place, position, (parsed, encoded) in _in_order(pool, work, files, journal, len(engines)):
+            for place, position, done in _in_order(pool, work, files, journal, len(engines)):
                 path, source = files[place]
-                _take_in(journal, path, place, position, parsed, encoded)
+                _take_in(journal, place, path, source, position, *_result(done, path, journal))
                 if requested():
                     journal.save()
                     raise Stopped(requested())
                 if time.monotonic() - saved > SAVE_EVERY:
                     journal.save()
                     saved = time.monotonic()
-                done = sum(weights[:place]) + weights[place] * source.fraction(position)
-                progress.update(journal.progress["total"], done / max(1, sum(weights)))
+                read = sum(weights[:place]) + weights[place] * source.fraction(position)
+                progress.update(journal.progress["total"], read / max(1, sum(weights)))
             journal.save()
     finally:
         progress.close()
@@ -82,33 +82,58 @@ def predict(
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[..., Any], files: Sequence[tuple[Path, Source]], journal: Journal,
+    pool: ThreadPoolExecutor,
+    work: Callable[..., Any],
+    files: Sequence[tuple[Path, Source]],
+    journal: Journal,
     workers: int,
-) -> Iterator[tuple[int, int, Any]]:  # fmt: skip
-    """The results of all blocks that are left, in the order of the rows; no more are under way than keep all busy."""
+) -> Iterator[tuple[int, int, Future[Any]]]:
+    """All blocks that are left, in the order of the rows; no more are under way than keep all workers busy."""
     waiting: deque[tuple[int, int, Future[Any]]] = deque()
     first, position = journal.progress["file"], journal.progress["position"]
     for place in range(first, len(files)):
         _, source = files[place]
         for block, end in source.blocks(position if place == first else 0):
             waiting.append((place, end, pool.submit(work, source, block)))
-            while len(waiting) > workers + 1:
-                place_done, end_done, future = waiting.popleft()
-                yield place_done, end_done, future.result()
+            if len(waiting) > workers + 1:
+                yield waiting.popleft()
     while waiting:
-        place_done, end_done, future = waiting.popleft()
-        yield place_done, end_done, future.result()
+        yield waiting.popleft()
 
 
-def _take_in(journal: Journal, path: Path, place: int, position: int, parsed: Parsed, encoded: Any) -> None:
+def _result(done: Future[Any], path: Path, journal: Journal) -> tuple[Parsed, Any]:
+    """A block's rows and encoded answers.
+
+    Raises:
+        RunFailed: they could not be computed.
+    """
+    try:
+        result: tuple[Parsed, Any] = done.result()
+    except Exception as error:  # whatever an engine raises
+        said = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        raise RunFailed(f"{path}, in the block behind row {journal.progress['rows']:,}: {said}") from error
+    return result
+
+
+def _take_in(
+    journal: Journal, place: int, path: Path, source: Source, position: int, parsed: Parsed, encoded: Any
+) -> None:
     progress = journal.progress
     if progress["file"] != place:
         progress.update(file=place, rows=0, lines=0)
-    journal.add(encoded, [(str(path), progress["rows"] + row + 1, text) for row, text in sorted(parsed.faults.items())])
+    faults = []
+    for row, text in sorted(parsed.faults.items()):
+        if source.first_line is not None:
+            text = f"line {source.first_line + progress['lines'] + parsed.line_of[row]}: {text}"
+        faults.append((str(path), progress["rows"] + row + 1, text))
+    journal.add(encoded, faults)
     progress.update(
-        position=position, rows=progress["rows"] + parsed.rows, lines=progress["lines"] + parsed.lines,
-        total=progress["total"] + parsed.rows, faulty=progress["faulty"] + len(parsed.faults),
-    )  # fmt: skip
+        position=position,
+        rows=progress["rows"] + parsed.rows,
+        lines=progress["lines"] + parsed.lines,
+        total=progress["total"] + parsed.rows,
+        faulty=progress["faulty"] + len(parsed.faults),
+    )
 
 
 @contextmanager

@@ -1,0 +1,250 @@
+"""`oarlock predict`: whatever the files, an answer for each row, in order, and a reason where there is none."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+from tests.conftest import environment
+
+NAMES = [f"pixel{place}" for place in range(64)]
+HEADER = ",".join(NAMES)
+
+
+def write(path, rows):
+    """The digits as a file of the path's kind."""
+    flat = rows.reshape(len(rows), -1)
+    if path.suffix == ".npy":
+        np.save(path, rows)
+    elif path.suffix == ".npz":
+        np.savez_compressed(path, inputs=flat)
+    elif path.suffix == ".csv":
+        path.write_text("\n".join([HEADER, *(",".join(map(str, row)) for row in flat)]) + "\n")
+    elif path.name.startswith("lists"):
+        pyarrow.parquet.write_table(pyarrow.table({"id": range(len(rows)), "inputs": list(flat)}), path)
+    else:
+        columns = {name: flat[:, place].astype("float64") for place, name in enumerate(NAMES)}
+        pyarrow.parquet.write_table(pyarrow.table(columns), path, row_group_size=100)
+
+
+def read(path):
+    """The answers in a file: class numbers and probabilities, None and NaN where there are none."""
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            return [*arrays["class"]], arrays["probabilities"]
+    table = pyarrow.csv.read_csv(path) if path.suffix == ".csv" else pyarrow.parquet.read_table(path)
+    assert table.column_names == ["class", *(f"probabilities_{place}" for place in range(10))]
+    numbers = [int(name) if name not in (None, "") else None for name in table.column("class").to_pylist()]
+    return numbers, np.stack([column.to_numpy() for column in table.columns[1:]], 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("rows.npy", "out.csv"), ("rows.npz", "out.npz"), ("rows.csv", "out.parquet"), ("rows.parquet", "out.npz"),
+     ("lists.parquet", "out.csv")],
+)  # fmt: skip
+def test_every_kind_of_file(exported, digits, answers, oarlock, tmp_path, source, target):
+    write(tmp_path / source, digits)
+    done = oarlock("predict", exported, "--input", source, "--output", target)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{target}: 360 rows\n", "")
+    classes, probabilities = read(tmp_path / target)
+    assert classes == [*answers["class"]]
+    np.testing.assert_allclose(probabilities, answers["probabilities"], atol=1e-7)
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith(".fork")) == sorted(
+        [source, target]
+    )
+
+
+def test_files_one_after_the_other_and_chosen_outputs(exported, digits, answers, oarlock, tmp_path):
+    write(tmp_path / "b.npy", digits[:7])
+    write(tmp_path / "a.csv", digits[7:20])
+    done = oarlock("predict", exported, "--input", "b.npy", "a.csv", "--output", "o.npy", "--outputs", "class",
+                   "--engine", "paddle", "--workers", "3")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [*np.load(tmp_path / "o.npy", allow_pickle=False)] == [*answers["class"][:20]]
+
+
+def test_columns_are_chosen(exported, digits, answers, oarlock, tmp_path):
+    flat = digits[:5].reshape(5, -1)
+    lines = [f"{row};{';'.join(map(str, values))};'x'" for row, values in enumerate(flat)]
+    (tmp_path / "in.csv").write_text("\n".join([f"id;{HEADER.replace(',', ';')};note", *lines]))
+    line = ["predict", exported, "--input", "in.csv", "--output", "out.csv", "--delimiter", ";"]
+    refused = oarlock(*line)
+    assert refused.returncode == 2
+    assert "in.csv has 66 columns; the model takes 64 numbers (inputs [8, 8])" in refused.stderr
+    assert "has no column pixel64. Did you mean 'pixel6'" in oarlock(*line, "--columns", "pixel0..pixel64").stderr
+    done = oarlock(*line, "--columns", "pixel0..pixel62,pixel63")
+    assert done.returncode == 0, done.stderr
+    assert read(tmp_path / "out.csv")[0] == [*answers["class"][:5]]
+
+
+def test_faulty_rows_stop_nobody(exported, digits, answers, oarlock, tmp_path):
+    flat = [[*map(str, row)] for row in digits[:12].reshape(12, -1)]
+    flat[1][3], flat[3][0], flat[4][63], flat[6][5], flat[9][9] = "abc", "", "nan", "300", "1.5"
+    lines = [",".join(row) for row in flat]
+    lines[7] += ",1"
+    lines[8] = '"1,' + lines[8]
+    lines[10] = lines[10].replace("0", '"0.0"', 1)  # a whole number all the same
+    lines.insert(2, "")
+    (tmp_path / "in.csv").write_text("\r\n".join([HEADER, *lines]))
+    done = oarlock("predict", exported, "--input", "in.csv", "--output", "out.csv")
+    assert done.returncode == 1
+    assert done.stdout == "out.csv: 12 rows\n"
+    assert done.stderr == "error: 7 of 12 rows have no answer; out.csv.errors.csv says why\n"
+    with (tmp_path / "out.csv.errors.csv").open() as file:
+        assert [*csv.reader(file)] == [
+            ["file", "row", "reason"],
+            ["in.csv", "2", "line 3: pixel3: 'abc' is not a number"],
+            ["in.csv", "4", "line 6: pixel0: missing"],
+            ["in.csv", "5", "line 7: pixel63: nan is not a whole number from 0 to 255"],
+            ["in.csv", "7", "line 9: pixel5: 300.0 is not a whole number from 0 to 255"],
+            ["in.csv", "8", "line 10: it has 65 fields, expected 64"],
+            ["in.csv", "9", "line 11: a quoted field does not end on its line"],
+            ["in.csv", "10", "line 12: pixel9: 1.5 is not a whole number from 0 to 255"],
+        ]
+    classes, probabilities = read(tmp_path / "out.csv")
+    sound = [0, 2, 5, 10, 11]
+    assert [row for row, number in enumerate(classes) if number is not None] == sound
+    assert [classes[row] for row in sound] == [*answers["class"][sound]]
+    np.testing.assert_allclose(probabilities[sound], answers["probabilities"][sound], atol=1e-6)
+    assert np.isnan(probabilities[[row for row in range(12) if row not in sound]]).all()
+
+
+def test_faulty_rows_of_arrays_and_of_parquet(exported, digits, answers, oarlock, tmp_path):
+    rows = digits[:6].astype("float64")
+    rows[2, 1, 1] = np.inf
+    np.save(tmp_path / "in.npy", rows)
+    lists = [row.ravel().tolist() for row in digits[:6]]
+    lists[0], lists[1], lists[3][5] = None, lists[1][:-1], None
+    pyarrow.parquet.write_table(pyarrow.table({"inputs": lists}), tmp_path / "in.parquet")
+    done = oarlock("predict", exported, "--input", "in.npy", "in.parquet", "--output", "out.npz")
+    assert done.returncode == 1
+    with (tmp_path / "out.npz.errors.csv").open() as file:
+        assert [*csv.reader(file)][1:] == [
+            ["in.npy", "3", "inputs[9]: inf is not a whole number from 0 to 255"],
+            ["in.parquet", "1", "inputs: missing"],
+            ["in.parquet", "2", "inputs: it has 63 values, expected 64"],
+            ["in.parquet", "4", "inputs: a value is missing"],
+        ]
+    classes, probabilities = read(tmp_path / "out.npz")
+    assert classes == [-1 if row in (2, 6, 7, 9) else answers["class"][row % 6] for row in range(12)]
+    assert np.flatnonzero(np.isnan(probabilities).all(axis=1)).tolist() == [2, 6, 7, 9]
+
+
+def test_class_names_and_no_rows(bundle, digits, oarlock, tmp_path):
+    """Names with commas and quotes come back as they were, also when the bundle was made by somebody else."""
+    values = json.loads((bundle / "bundle.json").read_text())
+    values["class_names"] = ['a, "b"', *values["class_names"][1:]]
+    (bundle / "bundle.json").write_text(json.dumps(values))
+    (bundle / "MANIFEST.json").unlink()
+    from oarlock import seal
+
+    seal(bundle, tmp_path / "named")
+    write(tmp_path / "in.npy", digits)
+    (tmp_path / "none.csv").write_text(HEADER)
+    done = oarlock("predict", "named", "--input", "in.npy", "none.csv", "--output", "out.csv")
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "out.csv").open() as file:
+        rows = [*csv.reader(file)]
+    assert rows[0][1] == 'probabilities_a, "b"'
+    assert 'a, "b"' in {row[0] for row in rows[1:]}
+    for target in ("none.npz", "none.parquet", "none2.csv"):
+        assert oarlock("predict", "named", "--input", "none.csv", "--output", target).stdout == f"{target}: 0 rows\n"
+    assert pyarrow.parquet.read_table(tmp_path / "none.parquet").num_rows == 0
+    with np.load(tmp_path / "none.npz", allow_pickle=False) as arrays:
+        assert arrays["probabilities"].shape == (0, 10)
+
+
+def mistakes(tmp_path, digits):
+    write(tmp_path / "in.npy", digits[:3])
+    np.save(tmp_path / "wide.npy", np.zeros((3, 65)))
+    np.save(tmp_path / "words.npy", np.array([["a"] * 64]))
+    np.save(tmp_path / "columns.npy", np.asfortranarray(np.zeros((3, 64))))
+    np.savez(tmp_path / "other.npz", a=digits, b=digits)
+    (tmp_path / "short.npy").write_bytes((tmp_path / "in.npy").read_bytes()[:-1])
+    (tmp_path / "no.npz").write_bytes(b"PK")
+    (tmp_path / "no.parquet").write_bytes(b"PAR1")
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "bare.csv").write_text(",".join(["1"] * 64) + "\n")
+    (tmp_path / "taken.csv").write_text("")
+    pyarrow.parquet.write_table(pyarrow.table({name: ["a"] for name in NAMES}), tmp_path / "text.parquet")
+
+
+MISTAKES = {
+    "in.np": "in.np: there is no such file. Did you mean 'in.npy'?",
+    "wide.npy": "inputs has the shape [3, 65]; expected [rows, 8, 8].",
+    "words.npy": "its values are of type <U1; expected uint8.",
+    "columns.npy": "stored column by column",
+    "other.npz": "it has no array inputs; it has a, b.",
+    "short.npy": "it ends 1 bytes too early.",
+    "no.npz": "not a .npz file",
+    "no.parquet": "not a Parquet file",
+    "text.parquet": "the column pixel0 is string; expected numbers.",
+    "empty.csv": "its first line is blank",
+    "bare.csv": "Say --no-header if it is a row, --header if these are names.",
+    "in.npy --output out.txt": "--output out.txt: expected a file of .npy, .npz, .csv, .parquet.",
+    "in.npy --output out.npy": "Choose one with --outputs probabilities, or name a .npz.",
+    "in.npy --output taken.csv": "taken.csv exists already.",
+    "in.npy --output no/out.csv": "there is no such folder",
+    "in.npy --outputs classes": "the model gives no classes. Did you mean 'class'?",
+    "in.npy --engine onnx": "Did you mean 'onnxruntime'?",
+    "in.npy --workers 0": "expected at least 1",
+    "in.npy --delimiter ab": "expected one character",
+}
+
+
+def test_mistakes(exported, digits, ask, tmp_path):
+    mistakes(tmp_path, digits)
+    lines = [f"predict {exported} --output out.csv --input {line}" for line in MISTAKES]
+    lines = [
+        line.replace("--input ", f"--input {tmp_path}/").replace("--output ", f"--output {tmp_path}/") for line in lines
+    ]
+    for line, answer, said in zip(lines, ask({}, *lines), MISTAKES.values(), strict=True):
+        assert answer.code == 2, (line, answer)
+        assert said in answer.err.replace(f"{tmp_path}/", ""), (line, answer.err)
+        assert len(answer.err.splitlines()) <= 3
+        assert not answer.paddle
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_header_or_none(exported, digits, answers, oarlock, tmp_path):
+    line = ",".join(map(str, digits[0].ravel()))
+    (tmp_path / "in.csv").write_text(f"{line}\n{line}\n")
+    for flag, rows in (("--no-header", 2), ("--header", 1)):
+        done = oarlock("predict", exported, "--input", "in.csv", "--output", f"out{flag}.csv", flag)
+        assert done.returncode == 0, done.stderr
+        assert read(tmp_path / f"out{flag}.csv")[0] == [answers["class"][0]] * rows
+
+
+def test_a_bundle_that_is_none_or_damaged(bundle, digits, oarlock, tmp_path):
+    write(tmp_path / "in.npy", digits[:3])
+    done = oarlock("predict", ".", "--input", "in.npy", "--output", "out.csv")
+    assert (done.returncode, done.stderr) == (
+        2, "error: .: not a bundle (it has no bundle.json).\nMake one with: oarlock export RUN --to DIR\n"
+    )  # fmt: skip
+    (bundle / "model.onnx").write_bytes(b"")
+    done = oarlock("predict", "bundle", "--input", "in.npy", "--output", "out.csv")
+    assert done.returncode == 2
+    assert "bundle is not to be trusted: bundle: model.onnx is damaged." in done.stderr
+    shutil.rmtree(bundle)
+
+
+def test_without_pyarrow_arrays_work(exported, digits, tmp_path):
+    write(tmp_path / "in.npy", digits[:3])
+    code = "import sys; sys.modules['pyarrow'] = None; from oarlock.cli import main\nsys.exit(main(sys.argv[1:]))"
+    results = [
+        subprocess.run([sys.executable, "-c", code, "predict", exported, "--input", "in.npy", "--output", target],
+                       env=environment(), capture_output=True, text=True, cwd=tmp_path, timeout=60)
+        for target in ("out.csv", "out.npz")
+    ]  # fmt: skip
+    assert results[0].stderr == "error: Tables need pyarrow, which is not installed.\npip install 'oarlock[predict]'\n"
+    assert [done.returncode for done in results] == [2, 0]
