@@ -2,6 +2,9 @@
 
 With an idle server a request is computed at once and alone. While it is computed others arrive, and they are the next
 batch: the busier the server, the larger the batches, without a delay that somebody would have to choose.
+
+Threads compute, so that the event loop is free. Only what is known to take less than handing it to a thread and back is
+computed in the loop itself, when a turn of it has taken in all requests that were there.
 """
 
 from __future__ import annotations
@@ -23,6 +26,9 @@ from oarlock_plugins.service.server.refusals import Refused, malformed, overload
 from oarlock_plugins.service.server.settings import Settings
 
 Outputs = dict[str, np.ndarray]
+# What handing a batch to a thread and back costs on a machine that does other things too.
+_QUICK_SECONDS = 100e-6
+_WEIGHT = 0.05
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +48,7 @@ class Waiting:
 
 
 class Batcher:
-    """A queue and the threads that compute it, each with an engine of its own.
+    """A queue and the threads that compute it, with an engine for each.
 
     Args:
         engines: one a thread.
@@ -65,7 +71,10 @@ class Batcher:
         self._standing: float | None = None  # since when no batch took all that waited
         self._allowed = max(settings.max_batch_rows, LEAST)
         self.rows = 0  # that wait
-        self._threads = [threading.Thread(target=self._work, args=(engine,), daemon=True) for engine in engines]
+        self._engines = list(engines)  # that nobody uses now
+        self._seconds: dict[int, float] = {}  # of a batch, by the binary magnitude of its rows
+        self._turn_due = False
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in engines]
         for thread in self._threads:
             thread.start()
 
@@ -103,10 +112,10 @@ class Batcher:
         with self._lock:
             self._waiting.append(one)
             self.rows += request.rows
-            wake = self._idle > 0
-            self._idle -= wake
-        if wake:
-            self._wake.put(None)
+            idle = self._idle > 0
+        if idle and not self._turn_due:
+            self._turn_due = True
+            self._loop.call_soon(self._turn)
         return one.answer
 
     def expire(self, now: float) -> None:
@@ -159,13 +168,43 @@ class Batcher:
             self._standing = now
         return batch
 
-    def _work(self, engine: Engine) -> None:
+    def _turn(self) -> None:
+        """All requests that were there are in the queue: compute them here, if that is quick, or wake a thread."""
+        self._turn_due = False
+        with self._lock:
+            if not self._idle or not self._waiting:
+                return
+            rows = min(self.rows, self._settings.max_batch_rows)
+            quick = self._seconds.get(rows.bit_length(), 1.0) < _QUICK_SECONDS
+            if quick:
+                batch = self._take()
+                # An idle thread has no engine, so there is one more than threads that compute.
+                engine = self._engines.pop()
+            else:
+                self._idle -= 1
+        if not quick:
+            self._wake.put(None)
+            return
+        started = time.perf_counter()
+        answers = _compute(engine, batch) if batch else []
+        with self._lock:
+            self._engines.append(engine)
+            more = bool(self._waiting) and self._idle > 0
+        if batch:
+            self._finish(batch, answers, time.perf_counter() - started)
+        if more and not self._turn_due:
+            self._turn_due = True
+            self._loop.call_soon(self._turn)
+
+    def _work(self) -> None:
         while True:
             with self._lock:
                 batch = self._take()
-                if not batch:
-                    if self._closed:
-                        return
+                if batch:
+                    engine = self._engines.pop()
+                elif self._closed:
+                    return
+                else:
                     self._idle += 1
             if not batch:
                 self._wake.get()
@@ -173,13 +212,20 @@ class Batcher:
             started = time.perf_counter()
             answers = _compute(engine, batch)
             seconds = time.perf_counter() - started
+            with self._lock:
+                self._engines.append(engine)
             try:
                 self._loop.call_soon_threadsafe(self._finish, batch, answers, seconds)
             except RuntimeError:  # the loop was closed meanwhile: nobody waits
                 return
 
     def _finish(self, batch: list[Waiting], answers: list[Outputs | Refused], seconds: float) -> None:
-        self._on_batch(sum(one.request.rows for one in batch), seconds)
+        rows = sum(one.request.rows for one in batch)
+        self._on_batch(rows, seconds)
+        # The least counts: a thread that had to wait for the interpreter says nothing of the engine.
+        size = rows.bit_length()
+        known = self._seconds.get(size, seconds)
+        self._seconds[size] = min(seconds, known + _WEIGHT * (seconds - known))
         for one, answer in zip(batch, answers, strict=True):
             _settle(one, answer)
 
