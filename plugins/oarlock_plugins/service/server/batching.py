@@ -17,15 +17,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from oarlock_plugins.service.engines import Engine
 from oarlock_plugins.service.server.admission import LEAST
+from oarlock_plugins.service.server.computing import Outputs, compute
 from oarlock_plugins.service.server.protocol import InferRequest
-from oarlock_plugins.service.server.refusals import Refused, malformed, overloaded
+from oarlock_plugins.service.server.refusals import Refused, overloaded
 from oarlock_plugins.service.server.settings import Settings
 
-Outputs = dict[str, np.ndarray]
 # What handing a batch to a thread and back costs on a machine that does other things too.
 _QUICK_SECONDS = 100e-6
 _WEIGHT = 0.05
@@ -186,7 +184,7 @@ class Batcher:
             self._wake.put(None)
             return
         started = time.perf_counter()
-        answers = _compute(engine, batch) if batch else []
+        answers = compute(engine, [one.request for one in batch]) if batch else []
         with self._lock:
             self._engines.append(engine)
             more = bool(self._waiting) and self._idle > 0
@@ -210,7 +208,7 @@ class Batcher:
                 self._wake.get()
                 continue
             started = time.perf_counter()
-            answers = _compute(engine, batch)
+            answers = compute(engine, [one.request for one in batch])
             seconds = time.perf_counter() - started
             with self._lock:
                 self._engines.append(engine)
@@ -228,35 +226,6 @@ class Batcher:
         self._seconds[size] = min(seconds, known + _WEIGHT * (seconds - known))
         for one, answer in zip(batch, answers, strict=True):
             _settle(one, answer)
-
-
-def _compute(engine: Engine, batch: list[Waiting]) -> list[Outputs | Refused]:
-    """The outputs of each request; what an engine refuses is tried alone, so that one input fails for itself only."""
-    try:
-        return list(_run(engine, batch))
-    except Exception as error:
-        if len(batch) > 1:
-            return [answer for one in batch for answer in _compute(engine, [one])]
-        text = " ".join(str(error).split())[:300]
-        return [malformed(f"the model could not compute these inputs: {type(error).__name__}: {text}")]
-
-
-def _run(engine: Engine, batch: list[Waiting]) -> list[Outputs]:
-    requests = [one.request for one in batch]
-    if len(requests) == 1:
-        # An engine reads memory as it lies; bytes behind a text lie anywhere.
-        inputs = {name: np.require(array, requirements="CA") for name, array in requests[0].inputs.items()}
-    else:
-        inputs = {name: np.concatenate([one.inputs[name] for one in requests]) for name in requests[0].inputs}
-    outputs = engine(inputs)
-    rows = sum(one.rows for one in requests)
-    if wrong := [name for name, array in outputs.items() if array.shape[:1] != (rows,)]:
-        raise ValueError(f"output {', '.join(wrong)} does not have a row for each of {rows} rows")
-    answers, start = [], 0
-    for one in requests:
-        answers.append({name: array[start : start + one.rows] for name, array in outputs.items()})
-        start += one.rows
-    return answers
 
 
 def _settle(one: Waiting, answer: Outputs | Refused) -> None:

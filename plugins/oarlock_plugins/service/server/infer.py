@@ -7,8 +7,9 @@ import time
 
 from oarlock_plugins.service.server.body import Bodies, Receive, pack, packing
 from oarlock_plugins.service.server.exchange import JSON, Exchange
-from oarlock_plugins.service.server.protocol import read_request, write_response
+from oarlock_plugins.service.server.protocol import read_request
 from oarlock_plugins.service.server.repository import Repository
+from oarlock_plugins.service.server.responses import write_response
 from oarlock_plugins.service.server.settings import Settings
 
 BINARY = (b"content-type", b"application/octet-stream")

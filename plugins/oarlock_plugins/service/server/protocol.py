@@ -1,6 +1,6 @@
-"""The Open Inference Protocol v2: an infer request read and checked against the model, its answer written.
+"""The Open Inference Protocol v2: an infer request, read and checked against the model.
 
-The binary tensor extension is part of both: the body begins with JSON of a length that a header names, and the bytes of
+The binary tensor extension is part of it: the body begins with JSON of a length that a header names, and the bytes of
 the tensors follow in the order in which the JSON names them.
 """
 
@@ -16,7 +16,7 @@ import orjson
 
 from oarlock import nearest
 from oarlock_plugins.service.bundle import Bundle, TensorSpec
-from oarlock_plugins.service.server.refusals import Refused, malformed
+from oarlock_plugins.service.server.refusals import malformed
 from oarlock_plugins.service.server.tensors import from_bytes, from_json, shape_of
 
 _NONE: Mapping[str, Any] = {}
@@ -86,35 +86,6 @@ def read_request(body: bytes, header_length: bytes | None, signature: Signature,
     if timeout is not None and (type(timeout) is not int or timeout < 0):
         raise malformed("parameter 'timeout': expected microseconds, a whole number")
     return InferRequest(inputs, rows, id_, outputs, timeout / 1e6 if timeout else None)
-
-
-def write_response(
-    request: InferRequest, outputs: Mapping[str, np.ndarray], signature: Signature, name: str, version: str
-) -> tuple[bytes, int | None]:
-    """The body of an answer, and the length of its JSON where bytes follow it.
-
-    Raises:
-        Refused: a value has no form in JSON.
-    """
-    described, chunks = [], []
-    for output, binary in request.outputs:
-        array = outputs[output]
-        entry = {"name": output, "datatype": signature.outputs[output].datatype, "shape": array.shape}
-        if binary:
-            raw = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-            entry["parameters"] = {"binary_data_size": len(raw)}
-            chunks.append(raw)
-        else:
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise Refused(400, f"output '{output}' is not finite for these inputs, and JSON cannot say so; "
-                              "ask for it with the parameter binary_data", "not_finite")  # fmt: skip
-            entry["data"] = np.ascontiguousarray(array).reshape(-1)
-        described.append(entry)
-    answer = {"model_name": name, "model_version": version, "outputs": described}
-    if request.id is not None:
-        answer["id"] = request.id
-    text = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    return (b"".join([text, *chunks]), len(text)) if chunks else (text, None)
 
 
 def _split(body: bytes, header_length: bytes) -> tuple[bytes, memoryview]:

@@ -7,54 +7,19 @@ import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from oarlock import UserError, nearest
 from oarlock_plugins.service import models
-from oarlock_plugins.service.bundle import Bundle
 from oarlock_plugins.service.server.batching import Batcher
 from oarlock_plugins.service.server.loading import BadVersion, Loaded, fingerprint, load
 from oarlock_plugins.service.server.logs import Log, where
 from oarlock_plugins.service.server.metrics import Metrics, ModelMetrics
-from oarlock_plugins.service.server.protocol import Signature
+from oarlock_plugins.service.server.model import Live, Model
 from oarlock_plugins.service.server.refusals import Refused, overloaded
 from oarlock_plugins.service.server.settings import Settings
 
 _DRAIN_SECONDS = 60.0
-
-
-@dataclass(eq=False)
-class Live:
-    """The version that answers."""
-
-    number: int
-    bundle: Bundle
-    batcher: Batcher
-    since: float = field(default_factory=time.time)
-
-    def __post_init__(self) -> None:
-        self.version = str(self.number)
-        self.signature = Signature(self.bundle)
-
-
-@dataclass(eq=False)
-class Model:
-    """A model of the folder.
-
-    Attributes:
-        live: None while no version can be served.
-        versions: that are in the folder, withdrawn ones included.
-        withdrawn: of them, with the reason.
-        bad: of them, with what is wrong.
-    """
-
-    name: str
-    metrics: ModelMetrics
-    live: Live | None = None
-    versions: list[int] = field(default_factory=list)
-    withdrawn: dict[int, str] = field(default_factory=dict)
-    bad: dict[int, BadVersion] = field(default_factory=dict)
 
 
 class Repository:

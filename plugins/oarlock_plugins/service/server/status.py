@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from oarlock_plugins.service.bundle import TensorSpec
+from oarlock_plugins.service.server.model import Live, Model
 from oarlock_plugins.service.server.refusals import Refused
-from oarlock_plugins.service.server.repository import Live, Model
 
 _RECENT_SECONDS = 30.0
 
