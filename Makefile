@@ -26,7 +26,7 @@ docs: $(VENV)/.with-dev
 	$(BIN)/mkdocs build --strict
 
 # Every part of the benchmarks, and the page that shows them; `make bench-training ARGS="--rounds 1"` runs one part alone.
-BENCH := training training-2 callbacks memory startup many_plugins sweeps launchers growth pruning
+BENCH := training training-2 callbacks memory startup many_plugins sweeps launchers growth pruning serve
 
 bench: $(VENV)/.with-dev
 	@for part in $(BENCH); do $(MAKE) --no-print-directory bench-$$part || failed="$$failed $$part"; done; \

@@ -18,6 +18,8 @@ REQUIREMENTS = {
     "torch": ("torch==2.13.0", "numpy", "lightning==2.6.6", "jsonargparse[signatures]==4.53.0"),
     "jax": ("jax==0.10.2", "keras==3.15.1", "numpy"),
     "ray": ("ray[tune]==2.60.0", "paddlepaddle==3.3.1", "numpy"),
+    "litserve": ("litserve==0.2.19", "onnxruntime==1.32.0"),
+    "mlserver": ("mlserver==1.7.1", "onnxruntime==1.32.0"),
     "plots": ("matplotlib==3.11.2", "numpy"),
 }
 OWN = "oarlock"  # the environment that this runs in: oarlock, Paddle and Hydra

@@ -5,6 +5,7 @@ from __future__ import annotations
 from oarlock import hookimpl
 from oarlock_plugins.service.export import command as export
 from oarlock_plugins.service.predict import command as predict
+from oarlock_plugins.service.server import command as serve
 
 
 @hookimpl
@@ -13,3 +14,4 @@ def register_commands(register):
              configure=export.configure, run=export.run)  # fmt: skip
     register("predict", help="Answer the rows of files with a bundle, and go on where it was stopped.",
              configure=predict.configure, run=predict.run)  # fmt: skip
+    register("serve", help="Serve the models of a folder over HTTP.", configure=serve.configure, run=serve.run)

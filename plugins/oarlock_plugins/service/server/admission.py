@@ -1,0 +1,68 @@
+"""How many requests may be in the server at once: as many as it answers in the time that an answer may take.
+
+By Little's law an answer takes requests in flight / answers a second. More in flight make every answer later, and not one
+more of them. What waits for a model is bounded by its batcher; this bounds all that the event loop has to do besides.
+"""
+
+from __future__ import annotations
+
+import time
+
+from oarlock_plugins.service.server.settings import Settings
+
+# So many are always let in: fewer than a batch would leave the engine waiting.
+LEAST = 64
+_WINDOW_SECONDS = 0.1
+_WEIGHT = 0.3
+
+OVERLOADED = "requests arrive faster than they can be answered", "overload"
+
+
+class Admission:
+    """Counts the requests in flight.
+
+    Attributes:
+        in_flight: predictions that were let in and are not answered yet.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._target, self._standing = settings.target_seconds, settings.standing_seconds
+        self._least = max(LEAST, settings.max_batch_rows)
+        self._allowed = float(self._least)
+        self._window, self._answers, self._rate = time.monotonic(), 0, 0.0
+        self._over_since: float | None = None
+        self.in_flight = 0
+
+    def enter(self) -> bool:
+        """Let a request in, which leaves with `leave`; or say that it has to go.
+
+        It has to go when for some time there have been more than the server answers within the target.
+        """
+        if self.in_flight < self._least:
+            self._over_since = None
+        else:
+            now = time.monotonic()
+            self._measure(now)
+            if self.in_flight < self._allowed:
+                self._over_since = None
+            elif self._over_since is None:
+                self._over_since = now
+            elif now - self._over_since > self._standing:
+                return False
+        self.in_flight += 1
+        return True
+
+    def leave(self) -> None:
+        """A request was answered, or refused after it had been let in."""
+        self.in_flight -= 1
+        self._answers += 1
+
+    def _measure(self, now: float) -> None:
+        seconds = now - self._window
+        if seconds < _WINDOW_SECONDS:
+            return
+        rate = self._answers / seconds
+        # After a pause what was measured before it says nothing.
+        self._rate = rate if seconds > 1 else self._rate + _WEIGHT * (rate - self._rate)
+        self._allowed = max(self._least, self._rate * self._target)
+        self._window, self._answers = now, 0
