@@ -23,6 +23,17 @@ OVERRIDES = {
     ),
     "callback/ema": ("callback.ema.decay=0.5",),
     "callback/progress": ("callback.progress.bar=false", "callback.progress.refresh_seconds=1"),
+    "data/arrays": (
+        "data=arrays", "data.path=ROOT/rows.npz", "data.inputs=x", "data.targets=y", "data.several_inputs=[]",
+        "data.valid_path=ROOT/valid.npz", "data.test_path=ROOT/valid.npz", "data.valid_fraction=0.3",
+        "data.test_fraction=0.1", "data.split_seed=3", "data.class_names=[no,yes,maybe]", "data.scale=2",
+    ),
+    "data/csv": (
+        "data=csv", "data.path=ROOT/rows.csv", "data.target=kind", "data.features=[b,a]", "data.target_kind=classes",
+        "data.delimiter=semicolon", "data.valid_path=ROOT/rows.csv", "data.test_path=ROOT/rows.csv",
+        "data.valid_fraction=0.3", "data.test_fraction=0.1", "data.split_seed=3", "data.class_names=[1,0]",
+        "data.standardise=false",
+    ),
     "data/digits": ("data=digits", "data.valid_fraction=0.3", "data.test_fraction=0.1", "data.split_seed=3"),
     "data/mnist": ("data=mnist", "data.root=ROOT", "data.valid_fraction=0.25", "data.split_seed=3"),
     "engine/static": ("engine=static",),
@@ -47,6 +58,16 @@ OVERRIDES = {
 }  # fmt: skip
 
 
+def write_rows(folder):
+    """Small files for the data that comes from files."""
+    rng = np.random.default_rng(0)
+    for name in ("rows", "valid"):
+        inputs = rng.normal(size=(600, 2))
+        np.savez(folder / f"{name}.npz", x=inputs, y=(inputs.sum(axis=1) > 0).astype(int))
+    lines = [f"{a};{b};{int(a > b)}\n" for a, b in rng.normal(size=(600, 2))]
+    (folder / "rows.csv").write_text("a;b;kind\n" + "".join(lines))
+
+
 def test_all_are_tried():
     assert set(OVERRIDES) == set(BUILT_IN)
 
@@ -54,6 +75,7 @@ def test_all_are_tried():
 @pytest.mark.parametrize("path", sorted(BUILT_IN))
 def test_composes_and_trains_two_steps(train, tmp_path, path):
     write(tmp_path / "idx", *small(rows=20, height=12, width=12))
+    write_rows(tmp_path / "idx")
     group, _, name = path.partition("/")
     many = group in ("callback", "regularizer")
     overrides = [override.replace("ROOT", str(tmp_path / "idx")) for override in OVERRIDES[path]]
