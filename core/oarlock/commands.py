@@ -88,13 +88,20 @@ class Runner:
         import_paddle()
         self._host = load_host()
 
-    def train(self, experiment: config.Experiment, folder: Path, hooks: Sequence[object] = ()) -> Result:
+    def train(
+        self,
+        experiment: config.Experiment,
+        folder: Path,
+        hooks: Sequence[object] = (),
+        command: Sequence[str] | None = None,
+    ) -> Result:
         """Train a composed experiment in a new folder.
 
         Args:
             experiment: what to train.
             folder: the folder to make.
             hooks: objects with `@hookimpl` methods, called after those of the components.
+            command: what to type for the same run, where that is not to train the experiment's overrides.
 
         Raises:
             UserError: the parts do not fit, or the folder is there already.
@@ -102,7 +109,8 @@ class Runner:
             Interrupted: a signal came; the run is saved.
         """
         values = config.typed(OmegaConf.create(experiment.values), experiment.components, self._host.registry)
-        run = train_config(self._host, values, folder, number=False, hooks=hooks, command=experiment.command)
+        command = experiment.command if command is None else command
+        run = train_config(self._host, values, folder, number=False, hooks=hooks, command=command)
         return result_of(run)
 
     def resume(self, folder: Path, hooks: Sequence[object] = ()) -> Result | None:

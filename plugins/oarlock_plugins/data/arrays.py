@@ -36,6 +36,8 @@ class ArrayFiles:
         scale: inputs are divided by it, which makes them float32; the division is a part of the model that is exported.
     """
 
+    reads = (".npz",)
+
     path: Optional[str] = None
     inputs: str = "inputs"
     targets: str = "targets"
@@ -61,9 +63,9 @@ class ArrayFiles:
     def build_data(self):
         import numpy as np
 
-        everything = self.read_rows(self.path) if self.path is not None else self._read_pair()
+        everything = self._read(self.path, "data.path") if self.path is not None else self._read_pair()
         valid, test = (
-            self.read_rows(path, option) if path is not None else None
+            self._read(path, option) if path is not None else None
             for path, option in ((self.valid_path, "data.valid_path"), (self.test_path, "data.test_path"))
         )
         train, drawn_valid, drawn_test = split_rows(
@@ -84,12 +86,22 @@ class ArrayFiles:
             preprocess=scale(self.scale) if self.scale is not None else None,
         )  # fmt: skip
 
-    def read_rows(self, path, option="data.path"):
-        """The rows of a file of the same form, targets as they stand in it.
+    def read_rows(self, path, option):
+        """The rows of another file of the same form, targets as they stand in it.
+
+        Args:
+            path: the file.
+            option: what was typed for it, `--data`.
+
+        Returns:
+            the rows, and from the place of a row to what a person calls it.
 
         Raises:
             UserError: it is no such file.
         """
+        return self._read(path, option), lambda row: f"{option} {path}: row {row}"
+
+    def _read(self, path, option):
         names = self.several_inputs or [self.inputs]
         arrays = read_npz(path, [*names, self.targets], option)
         targets = arrays.pop(self.targets)

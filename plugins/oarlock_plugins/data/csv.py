@@ -56,6 +56,8 @@ class CsvFile:
             is exported.
     """
 
+    reads = (".csv",)
+
     path: str = "???"
     target: str = "???"
     features: list[str] = field(default_factory=list)
@@ -101,8 +103,15 @@ class CsvFile:
             preprocess=standardise(np.asarray(train.inputs)) if self.standardise else None,
         )  # fmt: skip
 
-    def read_rows(self, path, option="data.path"):
-        """The rows of a file with the same columns, after `build_data`; targets as they stand in it.
+    def read_rows(self, path, option):
+        """The rows of another file with the same columns, after `build_data`; targets as they stand in it.
+
+        Args:
+            path: the file.
+            option: what was typed for it, `--data`.
+
+        Returns:
+            the rows, and from the place of a row to what a person calls it.
 
         Raises:
             UserError: it is no such file.
@@ -111,7 +120,7 @@ class CsvFile:
 
         table = self._table(path, option)
         texts = np.array(table.column(self.target, "data.target"))
-        return Arrays(self._inputs(table), texts)
+        return Arrays(self._inputs(table), texts), table.where
 
     def _table(self, path, option):
         table = read_table(path, self.delimiter.value, option)

@@ -6,6 +6,7 @@ import zipfile
 import zlib
 
 from oarlock import UserError, nearest
+from oarlock_plugins.data.no_rows import NoRows
 
 # Whatever NumPy and zipfile raise about a file that is cut off, changed, or holds Python objects.
 UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError,
@@ -67,7 +68,7 @@ def _numbers(array, where):
     import numpy as np
 
     if array.ndim == 0 or len(array) == 0:
-        raise UserError(f"{where}: it has no rows; its shape is {list(array.shape)}.")
+        raise NoRows(f"{where}: it has no rows; its shape is {list(array.shape)}.")
     if array.dtype.kind not in "biufUS":
         raise UserError(f"{where}: it is of type {array.dtype}; expected numbers.")
     if array.dtype.kind == "f":

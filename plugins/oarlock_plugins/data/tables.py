@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from oarlock import UserError, nearest
+from oarlock_plugins.data.no_rows import NoRows
 
 
 @dataclass
@@ -91,7 +92,7 @@ def read_table(path, delimiter, option):
     if twice:
         raise UserError(f"{name}: two columns are called '{twice[0]}'.")
     if not lines:
-        raise UserError(f"{name}: it has no rows below its header.")
+        raise NoRows(f"{name}: it has no rows below its header.")
     return Table(name, dict(zip(header, columns, strict=True)), lines)
 
 
