@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from oarlock import hookimpl
 from oarlock_plugins.service.export import command as export
+from oarlock_plugins.service.predict import command as predict
 from oarlock_plugins.service.updates import command as update
 from oarlock_plugins.service.updates import listing, rollback
 from oarlock_plugins.service.updates.data import UpdateData
@@ -13,6 +14,8 @@ from oarlock_plugins.service.updates.data import UpdateData
 def register_commands(register):
     register("export", help="Make a bundle of a run: its model for a service, with all that it needs.",
              configure=export.configure, run=export.run)  # fmt: skip
+    register("predict", help="Answer the rows of files with a bundle, and go on where it was stopped.",
+             configure=predict.configure, run=predict.run)  # fmt: skip
     register("models", help="List the versions in a folder of models: which is live, what was withdrawn and why.",
              configure=listing.configure, run=listing.run)  # fmt: skip
     register("update", help="Go on learning from new rows, and publish the next version if it is not worse.",

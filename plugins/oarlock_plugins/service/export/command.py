@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from oarlock import Exit, UserError, nearest, scratch_folder, seal, shown_path
+from oarlock import Exit, UserError, scratch_folder, seal, shown_path
 
 TOLERANCE = 1e-5
 
@@ -76,7 +76,7 @@ def described(bundle):
     """What a person wants to know of a new bundle."""
 
     def tensors(specs):
-        return ", ".join(f"{spec.name} {spec.dtype}{list(('rows', *spec.shape))}".replace("'", "") for spec in specs)
+        return ", ".join(f"{spec.name} {spec.dtype}{['rows', *spec.shape]}".replace("'", "") for spec in specs)
 
     off = ", ".join(f"{engine} {difference:.2g}" for engine, difference in bundle.parity.items() if engine != "rows")
     return (f"bundle: {shown_path(bundle.path)}\n"

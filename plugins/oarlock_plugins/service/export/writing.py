@@ -83,7 +83,7 @@ def _write_reference(bundle: Bundle, inputs: Mapping[str, np.ndarray], expected:
 
 def _hangs(expected: Mapping[str, np.ndarray], row: int, tolerance: float) -> bool:
     """Whether the two best scores of a row are so close that another engine may choose the other."""
-    for name, choice in expected.items():
+    for choice in expected.values():
         for scores in expected.values():
             if np.issubdtype(choice.dtype, np.integer) and scores.shape[:-1] == choice.shape and scores.shape[-1] > 1:
                 best = np.sort(scores[row], -1)

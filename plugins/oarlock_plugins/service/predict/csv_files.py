@@ -1,0 +1,201 @@
+"""CSV: cut at line ends by one thread, turned into numbers by Arrow in many.
+
+A row is a line: a quoted field may hold delimiters and quotes, but no line end, so that a stray quote spoils one row
+and not all that follow. Blank lines are no rows.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from oarlock import UserError
+from oarlock_plugins.service.bundle import TensorSpec
+from oarlock_plugins.service.predict.columns import choose_columns
+from oarlock_plugins.service.predict.rows import Parsed, checked
+from oarlock_plugins.service.predict.sources import BLOCK_BYTES, TableOptions
+
+LONGEST_LINE = 64 << 20
+# What a type is first read as, and then, since 3.0 is a whole number too.
+READ_AS = {"float16": ("float32",), "float32": ("float32",), "float64": ("float64",), "bool": ("float64",),
+           "int64": ("int64",), "uint64": ("uint64",)}  # fmt: skip
+
+
+class CsvFile:
+    """A table of text.
+
+    Raises:
+        UserError: its columns are not the model's, or its first line may be either a header or a row.
+    """
+
+    def __init__(self, path: Path, inputs: Sequence[TensorSpec], options: TableOptions) -> None:
+        self._path, self._inputs, self._delimiter = path, inputs, options.delimiter
+        self._bytes = path.stat().st_size
+        with path.open("rb") as file:
+            first = file.readline(LONGEST_LINE)
+        fields = next(csv.reader([first.decode("utf-8-sig", "replace").strip("\r\n")], delimiter=options.delimiter), [])
+        if not fields:
+            raise UserError(f"--input {path}: its first line is blank; expected names, or the first row.")
+        header = options.header
+        if header is None:
+            if all(map(_is_number, fields)):
+                raise UserError(f"--input {path}: its first line has numbers alone ({first[:30].decode('utf-8', 'replace').strip()}…).\n"
+                                "Say --no-header if it is a row, --header if these are names.")  # fmt: skip
+            header = True
+        self._start = len(first) if header else (3 if first.startswith(b"\xef\xbb\xbf") else 0)
+        self._header_lines = int(header)
+        self._width = len(fields)
+        self._names = fields if header else [str(number) for number in range(1, len(fields) + 1)]
+        self._places = choose_columns(path, self._names, inputs, options.columns)
+        types = [[spec.dtype] * int(np.prod(spec.shape, dtype=int)) for spec in inputs]
+        per_value = [READ_AS.get(dtype, (dtype, "float64")) for part in types for dtype in part]
+        self._readings = [[kinds[min(turn, len(kinds) - 1)] for kinds in per_value]
+                          for turn in range(max((len(kinds) for kinds in per_value), default=1))]  # fmt: skip
+
+    def blocks(self, position: int) -> Iterator[tuple[bytes, int]]:
+        with self._path.open("rb") as file:
+            position = position or self._start
+            file.seek(position)
+            rest = b""
+            while True:
+                want = BLOCK_BYTES - len(rest)
+                chunk = file.read(want)
+                block, ended = rest + chunk, len(chunk) < want
+                if not block:
+                    return
+                end = len(block) if ended else block.rfind(b"\n") + 1
+                while not end:
+                    more = file.read(BLOCK_BYTES)
+                    block += more
+                    end = len(block) if len(more) < BLOCK_BYTES else block.rfind(b"\n") + 1
+                    if not end and len(block) > LONGEST_LINE:
+                        raise UserError(
+                            f"--input {self._path}: a line at byte {position} is longer than {LONGEST_LINE >> 20} MiB."
+                        )
+                rest = block[end:]
+                position += end
+                yield block[:end], position
+
+    def parse(self, block: bytes) -> Parsed:
+        lines = block.count(b"\n") + (not block.endswith(b"\n"))
+        faults: dict[int, str] = {}
+        numbers: np.ndarray | None = None
+        tables = None
+        if b'"' not in block and block.count(b"\r") == block.count(b"\r\n"):
+            tables = self._read(block)
+        if tables is None:
+            numbers, tables, faults = self._read_lines(block)
+        rows = len(numbers) if numbers is not None else len(next(iter(tables.values())))
+        parsed = checked(tables, self._inputs, faults, rows, self._name)
+        if parsed.faults and numbers is None:
+            numbers = np.array([number for number, line in enumerate(block.split(b"\n")) if line.strip(b"\r")])
+        parsed.faults = (
+            {row: f"line {numbers[row] + 1}: {text}" for row, text in parsed.faults.items()}
+            if numbers is not None
+            else {}
+        )
+        parsed.lines = lines
+        return parsed
+
+    def fraction(self, position: int) -> float:
+        return position / max(1, self._bytes)
+
+    def _name(self, name: str, place: int) -> str:
+        before = 0
+        for spec in self._inputs:
+            if spec.name == name:
+                break
+            before += int(np.prod(spec.shape, dtype=int))
+        return self._names[self._places[before + place]]
+
+    def _read(self, block: bytes) -> dict[str, np.ndarray] | None:
+        """The numbers of lines, [rows, values] by input; None where Arrow does not read one of them."""
+        import pyarrow
+        from pyarrow import csv as arrow_csv
+
+        every = [str(place) for place in range(self._width)]
+        wanted = [str(place) for place in self._places]
+        for kinds in self._readings:
+            types = {name: pyarrow.from_numpy_dtype(np.dtype(kind)) for name, kind in zip(wanted, kinds, strict=True)}
+            try:
+                table = arrow_csv.read_csv(
+                    pyarrow.BufferReader(block),
+                    arrow_csv.ReadOptions(column_names=every, use_threads=False, block_size=len(block) + 1),
+                    arrow_csv.ParseOptions(delimiter=self._delimiter),
+                    arrow_csv.ConvertOptions(include_columns=list(dict.fromkeys(wanted)), column_types=types,
+                                             null_values=[], check_utf8=False),
+                )  # fmt: skip
+            except pyarrow.ArrowInvalid:
+                continue
+            return self._by_input([table.column(name).to_numpy() for name in wanted])
+        return None
+
+    def _by_input(self, columns: list[np.ndarray]) -> dict[str, np.ndarray]:
+        tables, start = {}, 0
+        for spec in self._inputs:
+            stop = start + int(np.prod(spec.shape, dtype=int))
+            tables[spec.name] = np.stack(columns[start:stop], axis=1)
+            start = stop
+        return tables
+
+    def _read_lines(self, block: bytes) -> tuple[np.ndarray, dict[str, np.ndarray], dict[int, str]]:
+        """The same where a line is not as it should be: line numbers, the others' numbers, and what is wrong."""
+        pieces = block.split(b"\n")
+        numbers = [number for number, line in enumerate(pieces) if line.strip(b"\r")]
+        lines = [pieces[number].rstrip(b"\r") for number in numbers]
+        faults = {row: fault for row, line in enumerate(lines) if (fault := self._miscounted(line))}
+        good = [row for row in range(len(lines)) if row not in faults]
+        tables = self._bisect(lines, good, faults)
+        return np.array(numbers, dtype="int64"), tables, faults
+
+    def _bisect(self, lines: list[bytes], rows: list[int], faults: dict[int, str]) -> dict[str, np.ndarray]:
+        """Read the rows that Arrow reads, by halves; the others get a fault. So a number never depends on its neighbours."""
+        found = self._read(b"\n".join(lines[row] for row in rows) + b"\n") if rows else self._nothing()
+        if found is not None and all(len(table) == len(rows) for table in found.values()):
+            return found
+        if len(rows) == 1:
+            faults[rows[0]] = self._unreadable(lines[rows[0]])
+            return self._nothing()
+        half = len(rows) // 2
+        parts = [self._bisect(lines, part, faults) for part in (rows[:half], rows[half:])]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _nothing(self) -> dict[str, np.ndarray]:
+        return self._by_input([np.empty(0, kind) for kind in self._readings[0]])
+
+    def _miscounted(self, line: bytes) -> str:
+        if b'"' not in line:
+            count = line.count(self._delimiter.encode()) + 1
+        elif line.count(b'"') % 2:
+            return "a quoted field does not end on its line"
+        else:
+            count = len(self._fields(line))
+        return (
+            f"it has {count} {'field' if count == 1 else 'fields'}, expected {self._width}"
+            if count != self._width
+            else ""
+        )
+
+    def _unreadable(self, line: bytes) -> str:
+        fields = self._fields(line)
+        for place in self._places:
+            if place < len(fields) and not _is_number(fields[place]):
+                text = fields[place].strip()
+                return (
+                    f"{self._names[place]}: {text[:40]!r} is not a number" if text else f"{self._names[place]}: missing"
+                )
+        return "its fields are not numbers"
+
+    def _fields(self, line: bytes) -> list[str]:
+        return next(csv.reader([line.decode("utf-8", "replace").replace("\x00", "\\0")], delimiter=self._delimiter), [])
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text

@@ -1,0 +1,143 @@
+"""Parquet: decoded by one thread a block at a time, turned into numbers in many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from oarlock import UserError
+from oarlock_plugins.service.bundle import TensorSpec
+from oarlock_plugins.service.predict.columns import choose_columns
+from oarlock_plugins.service.predict.rows import Parsed, checked, numeric
+from oarlock_plugins.service.predict.sources import BLOCK_BYTES, TableOptions
+
+MOST_ROWS = 1 << 16
+
+
+class ParquetFile:
+    """A table with a column for each value, or with one column of lists for an input.
+
+    Raises:
+        UserError: it is none, or its columns are not the model's.
+    """
+
+    def __init__(self, path: Path, inputs: Sequence[TensorSpec], options: TableOptions) -> None:
+        import pyarrow
+        from pyarrow import parquet
+
+        self._path, self._inputs = path, inputs
+        try:
+            self._file = parquet.ParquetFile(path, pre_buffer=False)
+        except pyarrow.ArrowInvalid as error:
+            raise UserError(f"--input {path}: not a Parquet file: {str(error).splitlines()[0]}") from error
+        self.rows = self._file.metadata.num_rows
+        self._columns = self._find_columns(options)
+        values = sum(int(np.prod(spec.shape, dtype=int)) for spec in inputs)
+        self._block_rows = min(MOST_ROWS, max(1, BLOCK_BYTES // (8 * max(1, values))))
+
+    def blocks(self, position: int) -> Iterator[tuple[Any, int]]:
+        wanted = list(dict.fromkeys(name for names in self._columns.values() for name in names))
+        start = 0
+        for group in range(self._file.num_row_groups):
+            rows = self._file.metadata.row_group(group).num_rows
+            if start + rows > position:
+                at = start
+                for batch in self._file.iter_batches(self._block_rows, row_groups=[group], columns=wanted):
+                    at += batch.num_rows
+                    if at > position:
+                        yield batch, at
+            start += rows
+
+    def parse(self, block: Any) -> Parsed:
+        faults: dict[int, str] = {}
+        tables = {}
+        for spec in self._inputs:
+            size = int(np.prod(spec.shape, dtype=int))
+            tables[spec.name] = self._values(block, self._columns[spec.name], size, faults)
+        if faults:
+            sound = [row for row in range(block.num_rows) if row not in faults]
+            tables = {name: table[sound] for name, table in tables.items()}
+        return checked(tables, self._inputs, faults, block.num_rows, self._name)
+
+    def fraction(self, position: int) -> float:
+        return position / max(1, self.rows)
+
+    def _find_columns(self, options: TableOptions) -> dict[str, list[str]]:
+        import pyarrow
+
+        schema = self._file.schema_arrow
+        names = list(schema.names)
+        if options.columns is None and all(spec.name in names for spec in self._inputs):
+            columns = {spec.name: [spec.name] for spec in self._inputs}
+        else:
+            chosen = [names[place] for place in choose_columns(self._path, names, self._inputs, options.columns)]
+            columns = {}
+            for spec in self._inputs:
+                size = int(np.prod(spec.shape, dtype=int))
+                columns[spec.name], chosen = chosen[:size], chosen[size:]
+        for spec in self._inputs:
+            for name in columns[spec.name]:
+                kind = schema.field(name).type
+                lists = (
+                    pyarrow.types.is_list(kind)
+                    or pyarrow.types.is_large_list(kind)
+                    or pyarrow.types.is_fixed_size_list(kind)
+                )
+                if lists and len(columns[spec.name]) == 1 and spec.shape:
+                    kind = kind.value_type
+                elif lists or (len(columns[spec.name]) == 1 and np.prod(spec.shape, dtype=int) != 1):
+                    raise UserError(f"--input {self._path}: the column {name} is {kind}; expected "
+                                    f"{'a list of numbers' if spec.shape and not lists else 'a number'}.")  # fmt: skip
+                if not _numbers(kind):
+                    raise UserError(f"--input {self._path}: the column {name} is {kind}; expected numbers.\n"
+                                    "Choose others with --columns A,B,C or --columns A..C.")  # fmt: skip
+        return columns
+
+    def _values(self, block: Any, names: list[str], size: int, faults: dict[int, str]) -> np.ndarray:
+        """The values of an input, [rows, values]; a missing one is a fault of its row."""
+        import pyarrow.compute
+
+        if len(names) == 1 and hasattr(block.column(names[0]).type, "value_type"):
+            return _unlisted(block.column(names[0]), names[0], size, faults)
+        columns = []
+        for name in names:
+            column = block.column(name)
+            if column.null_count:
+                for row in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)):
+                    faults.setdefault(int(row), f"{name}: missing")
+                column = column.fill_null(False if pyarrow.types.is_boolean(column.type) else 0)
+            columns.append(column.to_numpy(zero_copy_only=False))
+        return np.stack(columns, axis=1)
+
+    def _name(self, name: str, place: int) -> str:
+        columns = self._columns[name]
+        return columns[place] if len(columns) > 1 else f"{columns[0]}[{place}]"
+
+
+def _unlisted(column: Any, name: str, size: int, faults: dict[int, str]) -> np.ndarray:
+    """A column of lists as an array."""
+    import pyarrow.compute
+
+    lengths = pyarrow.compute.list_value_length(column).fill_null(-1).to_numpy(zero_copy_only=False)
+    for row in np.flatnonzero(lengths != size):
+        faults.setdefault(int(row), f"{name}: " + ("missing" if lengths[row] < 0 else
+                          f"it has {lengths[row]} values, expected {size}"))  # fmt: skip
+    whole = column.filter(pyarrow.array(lengths == size))
+    flat = whole.flatten()
+    found = np.zeros((len(column), size), flat.fill_null(0).to_numpy(zero_copy_only=False).dtype)
+    found[lengths == size] = flat.fill_null(0).to_numpy(zero_copy_only=False).reshape(-1, size)
+    if flat.null_count:
+        missing = flat.is_null().to_numpy(zero_copy_only=False).reshape(-1, size)
+        for row in np.flatnonzero(lengths == size)[missing.any(axis=1)]:
+            faults.setdefault(int(row), f"{name}: a value is missing")
+    return found
+
+
+def _numbers(kind: Any) -> bool:
+    try:
+        return numeric(np.dtype(kind.to_pandas_dtype()))
+    except (NotImplementedError, TypeError):
+        return False
