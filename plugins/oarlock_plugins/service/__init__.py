@@ -5,6 +5,7 @@ from __future__ import annotations
 from oarlock import hookimpl
 from oarlock_plugins.service.export import command as export
 from oarlock_plugins.service.predict import command as predict
+from oarlock_plugins.service.server import command as serve
 from oarlock_plugins.service.updates import command as update
 from oarlock_plugins.service.updates import listing, rollback
 from oarlock_plugins.service.updates.data import UpdateData
@@ -16,6 +17,7 @@ def register_commands(register):
              configure=export.configure, run=export.run)  # fmt: skip
     register("predict", help="Answer the rows of files with a bundle, and go on where it was stopped.",
              configure=predict.configure, run=predict.run)  # fmt: skip
+    register("serve", help="Serve the models of a folder over HTTP.", configure=serve.configure, run=serve.run)
     register("models", help="List the versions in a folder of models: which is live, what was withdrawn and why.",
              configure=listing.configure, run=listing.run)  # fmt: skip
     register("update", help="Go on learning from new rows, and publish the next version if it is not worse.",

@@ -1,4 +1,4 @@
-"""A headless Chromium without a network, spoken to over its debugging pipe."""
+"""A headless Chromium without a network but this machine, spoken to over its debugging pipe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND",
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
          "--no-first-run", "--disable-dev-shm-usage", "--remote-debugging-pipe")  # fmt: skip
 
 
@@ -66,13 +66,14 @@ class Browser:
         return answer["result"]
 
     def open(self, path, width=1280, height=900, dark=False):
+        """A file, or an address of this machine."""
         self.complaints.clear()
         self.requests.clear()
         self._loaded = False
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.call("Emulation.setEmulatedMedia",
                   features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])  # fmt: skip
-        self.call("Page.navigate", url=Path(path).resolve().as_uri())
+        self.call("Page.navigate", url=path if str(path).startswith("http://") else Path(path).resolve().as_uri())
         while not self._loaded:
             self._next()
         self.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")

@@ -1,0 +1,1 @@
+"""`oarlock serve`: the models of a folder over HTTP, in the Open Inference Protocol v2."""

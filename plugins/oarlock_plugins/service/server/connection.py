@@ -1,0 +1,117 @@
+"""A connection as uvicorn handles it, with the limits that it does not have: in number, in time, in the size of a head."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from oarlock_plugins.service.server.app import Application
+from oarlock_plugins.service.server.exchange import request_id
+from oarlock_plugins.service.server.refusals import RETRY_SECONDS
+
+_HEAD_BYTES = 64 << 10
+
+
+class Connection(HttpToolsProtocol):
+    """One client's connection.
+
+    Args:
+        application: whose limits, metrics and log they are.
+    """
+
+    def __init__(self, application: Application, **options: Any) -> None:
+        super().__init__(**options)
+        self._application, self._settings = application, application.settings
+        self._head_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._ignored = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._application.metrics.connections.set(len(self.connections))
+        if len(self.connections) > self._settings.max_connections:
+            self._refuse(503, "too many connections", "connections_full")
+            return
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+        self._application.metrics.connections.set(len(self.connections))
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self._head_bytes < 0:
+            return
+        # The head is not complete yet.
+        self._head_bytes += len(data)
+        if self._head_bytes > _HEAD_BYTES:
+            self._refuse(431, f"the head of a request has at most {_HEAD_BYTES} bytes", "head_too_large")
+        elif self._timer is None and not self.transport.is_closing():
+            self._arm()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        self._head_bytes = -1
+        self._disarm()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self.cycle.response_complete:
+            self._ignore(len(body))
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._disarm()
+        self._ignored = 0
+        super().on_message_complete()
+
+    def _ignore(self, size: int) -> None:
+        """Let a client that was answered early send the rest: to close at once could take the answer from it."""
+        self._ignored += size
+        if self._ignored > 2 * self._settings.max_body_bytes:
+            self.transport.close()
+        elif self._timer is None:
+            self._timer = self.loop.call_later(self._settings.body_seconds, self.transport.close)
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn calls for bytes that are no HTTP."""
+        self._refuse(400, msg, "malformed")
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """The request is answered without the upgrade; there is nothing to warn of."""
+
+    def _arm(self) -> None:
+        self._timer = self.loop.call_later(self._settings.header_seconds, self._too_slow)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self) -> None:
+        self._refuse(408, f"the head of a request did not come within {self._settings.header_seconds:g} s", "slow")
+
+    def _refuse(self, status: int, message: str, reason: str) -> None:
+        """Answer what never became a request, and close."""
+        if self.transport.is_closing():
+            return
+        id_ = request_id({}).decode()
+        application = self._application
+        application.metrics.on_status(status)
+        application.metrics.refused.labels(reason).inc()
+        application.log("warning", "connection_refused", request_id=id_, status=status, error=message,
+                        client=self.client[0] if self.client else None)  # fmt: skip
+        body = orjson.dumps({"error": message, "request_id": id_})
+        retry = b"retry-after: %d\r\n" % RETRY_SECONDS if status == 503 else b""
+        self.transport.write(b"%sx-request-id: %s\r\n%scontent-type: application/json\r\ncontent-length: %d\r\n"
+                             b"connection: close\r\n\r\n%s" % (STATUS_LINE[status], id_.encode(), retry, len(body), body))  # fmt: skip
+        self.transport.close()

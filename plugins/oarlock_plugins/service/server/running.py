@@ -1,0 +1,80 @@
+"""The application in a process of its own: its socket, its signals, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from oarlock import UserError
+from oarlock_plugins.service.server.app import Application
+from oarlock_plugins.service.server.connection import Connection
+from oarlock_plugins.service.server.logs import ToLog
+from oarlock_plugins.service.server.memory import give_back
+
+_BACKLOG = 2048
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections.
+
+    Raises:
+        UserError: the address is not ours, or the port is taken.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        found = socket.socket(family, socket.SOCK_STREAM)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((host, port))
+        found.listen(_BACKLOG)
+    except (OSError, OverflowError) as error:
+        what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UserError(f"serve: cannot listen on {host}:{port}: {what}.\n"
+                        "Choose another with --host and --port (--port 0 takes a free one).") from error  # fmt: skip
+    return found
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which a first signal drains and a second one stops."""
+
+    def __init__(self, config: uvicorn.Config, application: Application, drain_delay: float) -> None:
+        super().__init__(config)
+        self._application, self._drain_delay = application, drain_delay
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Ours are of the event loop; uvicorn's would end the process by the signal and not with exit code 0."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
+        yield
+
+    def _on_signal(self, name: str) -> None:
+        if self._application.draining:
+            self.force_exit = self.should_exit = True
+            return
+        self._application.draining = True
+        self._application.log("info", "stopping", signal=name)
+        asyncio.get_running_loop().call_later(self._drain_delay, self._stop)
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+
+def run(application: Application, listener: socket.socket, drain_delay: float, grace: float) -> None:
+    """Serve until a signal comes; returns when what was in flight is answered, or after `grace` seconds."""
+    give_back()
+    logging.basicConfig(handlers=[ToLog(application.log)], level=logging.WARNING, force=True)
+    config = uvicorn.Config(
+        application, http=functools.partial(Connection, application), ws="none", lifespan="on", log_config=None, access_log=False, proxy_headers=False, server_header=False, timeout_keep_alive=int(application.settings.idle_seconds),
+        timeout_graceful_shutdown=int(grace),
+    )  # fmt: skip
+    with contextlib.suppress(KeyboardInterrupt):
+        Server(config, application, drain_delay).run(sockets=[listener])
+
