@@ -6,6 +6,8 @@ import pytest
 
 from oarlock.plugins import load_host
 from oarlock.testing import Subject, checks_for
+from oarlock_plugins.data.digits import Digits
+from oarlock_plugins.service.updates.store import keep
 from tests.plugins.data.test_mnist import small, write
 from tests.plugins.test_every_component import write_rows
 
@@ -17,6 +19,7 @@ OWN = sorted(path for path, entry in load_host().registry.entries.items()
 NEEDS = {
     "data/arrays": ["data.path=IDX/rows.npz", "data.inputs=x", "data.targets=y"],
     "data/csv": ["data.path=IDX/rows.csv", "data.target=kind", "data.delimiter=semicolon"],
+    "data/update": ["+data@data.base=digits", "data.rows=KEPT", "data.replay=0.5"],
     "data/mnist": ["data.root=IDX", "trainer.batch_size=4", "trainer.evaluate_every=5 steps"],
     "model/lenet": ["data=mnist", "data.root=IDX", "trainer.batch_size=4"],
     "task/regression": ["data=curve", "model.widths=[8]"],
@@ -53,6 +56,7 @@ def test_it_conforms(tmp_path, plugin, monkeypatch, path):
     monkeypatch.syspath_prepend(plugin(CURVE, "curve")["PYTHONPATH"])
     write(tmp_path / "idx", *small(rows=120, height=12, width=12))
     write_rows(tmp_path / "idx")
-    needs = [word.replace("IDX", str(tmp_path / "idx")) for word in NEEDS.get(path, [])]
+    kept = keep(tmp_path, Digits().build_data().train.take(slice(0, 400)))
+    needs = [word.replace("IDX", str(tmp_path / "idx")).replace("KEPT", str(kept)) for word in NEEDS.get(path, [])]
     for name, check in checks_for(path).items():
         check(Subject(path, needs, tmp_path / name))

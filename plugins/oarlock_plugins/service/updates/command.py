@@ -25,6 +25,8 @@ def configure(parser):
                         "keeps its running statistics, or goes on with them (default: updated)")  # fmt: skip
     parser.add_argument("--allow-loss", type=float, default=0.0, metavar="D", help="publish although the metric is worse "
                         "by up to D (default: 0)")  # fmt: skip
+    parser.add_argument("--least-fit", type=float, default=0.5, metavar="SHARE", help="how far the model must get on the new "
+                        "rows, once trained on them, as a share of its metric on the hold-out (default: 0.5)")  # fmt: skip
 
 
 def run(args):
@@ -37,6 +39,8 @@ def run(args):
         raise UserError(f"--replay {args.replay:g}: expected a share between 0 and 1.")
     if not 0 <= args.allow_loss < math.inf:
         raise UserError(f"--allow-loss {args.allow_loss:g}: expected 0 or more, in the units of the metric.")
+    if not 0 <= args.least_fit <= 1:
+        raise UserError(f"--least-fit {args.least_fit:g}: expected a share between 0 and 1.")
     data, more = sorted_out(args.data)
     holdout, still_more = sorted_out(args.holdout)
     if not data:
@@ -44,7 +48,7 @@ def run(args):
     if args.targets is not None and len(data) != 1:
         raise UserError(f"--targets {args.targets}: it belongs to one .npy file; --data has {len(data)} files.")
     options = Options(data, args.targets, holdout, args.replay, args.batch_norm == "frozen", args.allow_loss,
-                      [*args.overrides, *more, *still_more])  # fmt: skip
+                      args.least_fit, [*args.overrides, *more, *still_more])  # fmt: skip
     model = models.find(args.models, args.name).absolute()
     require_converter()
     with held(model / "updates" / ".lock", f"{args.name}: another update of it is running."):

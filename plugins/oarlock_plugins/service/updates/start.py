@@ -31,6 +31,7 @@ class Options:
         replay: the share of the rows of before that is trained on again.
         frozen: whether BatchNorm keeps its statistics.
         allow_loss: by how much the metric may be worse.
+        least_fit: the share of what it reaches on the hold-out that the candidate must reach on the new rows.
         overrides: of the configuration.
     """
 
@@ -40,6 +41,7 @@ class Options:
     replay: float | None = None
     frozen: bool = False
     allow_loss: float = 0.0
+    least_fit: float = 0.5
     overrides: Sequence[str] = field(default_factory=list)
 
 

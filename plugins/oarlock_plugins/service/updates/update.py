@@ -70,7 +70,8 @@ def update(model: Path, options: Options) -> Exit:
     except RunFailed as error:
         _write(folder, {**record, "outcome": "failed", "reason": str(error)})
         raise
-    result = compare.measured(start.run, load_run(folder), start.held_out, seen.metrics, options.allow_loss)
+    result = compare.measured(start.run, load_run(folder), start.held_out, start.new, seen.metrics, options.allow_loss,
+                              options.least_fit)  # fmt: skip
     record |= {"compared_on": {"rows": start.split, "count": len(start.held_out)}, "comparison": asdict(result)}
     on = f"{len(start.held_out)} rows of {start.split}"
     if result.reason:
