@@ -25,18 +25,24 @@ docs: $(VENV)/.with-dev
 	$(BIN)/python docs/generate.py
 	$(BIN)/mkdocs build --strict
 
+# Every part of the benchmarks, and the page that shows them; `make bench-training ARGS="--rounds 1"` runs one part alone.
+BENCH := training training-2 callbacks memory startup many_plugins sweeps launchers growth pruning
+
 bench: $(VENV)/.with-dev
-	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/many_plugins.py
-	$(BIN)/python benchmarks/sweeps.py
-	$(BIN)/python benchmarks/pruning.py
+	@for part in $(BENCH); do $(MAKE) --no-print-directory bench-$$part || failed="$$failed $$part"; done; \
+	$(MAKE) --no-print-directory bench-page; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+bench-training-2: $(VENV)/.with-dev
+	$(BIN)/python benchmarks/training.py --threads 2 $(ARGS)
+
+bench-%: $(VENV)/.with-dev
+	$(BIN)/python benchmarks/$*.py $(ARGS)
 
 soak: $(VENV)/.with-dev
 	$(BIN)/python -m pytest -n auto -m soak $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist site
+	rm -rf $(VENV) build dist site benchmarks/.environments
 
 # Debian ships Python without venv; where we may, we install it.
 $(BIN)/python:

@@ -72,6 +72,7 @@ def install(site):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds (%(default)s)")
+    machine.results_argument(parser)
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     print(machine.description("oarlock", "hydra-core", "pluggy") + f"; {args.rounds} rounds, median (min..max)")
@@ -89,12 +90,19 @@ def main():
                     if number >= 0:  # the first writes byte code and fills the page cache
                         times[name, many].append(elapsed)
     print(f"\n| command | none, ms | {PLUGINS} plugins, ms | ratio | bar |\n|---|---|---|---|---|")
+    figures = {}
     for name in COMMANDS:
         none, many = times[name, False], times[name, True]
         ratios = [mine / reference for mine, reference in zip(many, none, strict=True)]
         shown = [machine.spread([1000 * value for value in values], "{:.0f}") for values in (none, many)]
-        verdict = "PASS" if statistics.median(ratios) <= BAR else "MISSED"
-        print(f"| {name} | {shown[0]} | {shown[1]} | {machine.spread(ratios, '{:.2f}')} | {verdict} (<= {BAR:g}) |")
+        figures[name] = {
+            "none_ms": machine.summary([1000 * one for one in none]), "ratio": machine.summary(ratios),
+            "many_ms": machine.summary([1000 * one for one in many]),
+        }  # fmt: skip
+        met = machine.verdict(statistics.median(ratios), BAR, at_least=False)
+        print(f"| {name} | {shown[0]} | {shown[1]} | {machine.spread(ratios, '{:.2f}')} | {met} |")
+    kept = {"rounds": args.rounds, "plugins": PLUGINS, "figures": figures, "bar": BAR}
+    print(machine.keep(args.results, "many-plugins", ["oarlock", "hydra-core", "pluggy"], kept))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Of each pair it reports the best validation accuracy and the epochs that were tr
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -14,6 +13,8 @@ import tempfile
 from pathlib import Path
 
 import machine
+
+from oarlock_plugins.sweeps.ledger import Replay
 
 OARLOCK = str(Path(sys.executable).with_name("oarlock"))
 SPACE = ["optimizer.learning_rate=tag(log,interval(1e-4,1e-1))", "model.widths=[32],[128],[512]",
@@ -30,19 +31,16 @@ def sweep(folder, trials, seed, pruner):
     )  # fmt: skip
     if done.returncode != 0:
         sys.exit(f"the sweep ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    best, epochs = 0.0, 0
-    for path in Path(folder).glob("*/run.json"):
-        record = json.loads(path.read_text())
-        if record["status"] != "pruned":
-            best = max(best, record["best"]["value"])
-        epochs += len((path.parent / "metrics.jsonl").read_text().splitlines())
-    return best, epochs
+    trials = Replay(Path(folder)).trials.values()
+    best = max(trial.objective[0] for trial in trials if trial.status == "completed")
+    return best, sum(trial.epochs for trial in trials)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--trials", type=int, default=40, help="trials of a sweep (%(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="sampler seeds (%(default)s)")
+    machine.results_argument(parser)
     args = parser.parse_args()
     print(machine.description("oarlock", "paddlepaddle", "optuna") + f"; {args.trials} trials of 20 epochs")
     print(
@@ -57,9 +55,13 @@ def main():
             shares.append(epochs / all_epochs)
             print(f"| {seed} | {plain:.4f} | {pruned:.4f} | {lost[-1]:.2%} | {all_epochs} | {epochs} | {shares[-1]:.0%} |",
                   flush=True)  # fmt: skip
+    figures = {}
     for name, values, bar in (("lost", lost, LOSS), ("share of the epochs", shares, SHARE)):
         median = statistics.median(values)
-        print(f"median {name}: {median:.2%} ({'PASS' if median <= bar else 'MISSED'}, at most {bar:.1%})")
+        figures[name] = {**machine.summary(values), "bar": bar}
+        print(f"median {name}: {median:.2%}, {machine.verdict(median, bar, at_least=False)}")
+    kept = {"trials": args.trials, "seeds": args.seeds, "figures": figures}
+    print(machine.keep(args.results, "pruning", ["oarlock", "paddlepaddle", "optuna"], kept))
 
 
 if __name__ == "__main__":

@@ -153,11 +153,7 @@ def instantiate(config: DictConfig, registry: Registry) -> dict[str, Any]:
         UserError: a component refuses its values, or one has no value.
     """
     objects: dict[str, Any] = {}
-    # The values of the root without the groups, so that its own __post_init__ sees them typed.
-    own = {key: config[key] for key in ROOT_FIELDS}
-    own = {key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-           for key, value in own.items()}  # fmt: skip
-    objects[""] = _object("", OmegaConf.merge(OmegaConf.structured(RootConfig), own))
+    objects[""] = _root(config)
     for group in registry.groups.values():
         node = config._get_node(group.name, validate_access=False)
         if not isinstance(node, DictConfig) or node._is_none():
@@ -167,6 +163,23 @@ def instantiate(config: DictConfig, registry: Registry) -> dict[str, Any]:
         ):
             objects[path] = _object(path, child)
     return objects
+
+
+def _root(config: DictConfig) -> RootConfig:
+    """The root without the groups."""
+    own = {key: config[key] for key in ROOT_FIELDS}
+    kinds = {field.name: type(field.default) for field in dataclasses.fields(RootConfig)}
+    if any(type(value) is not kinds[key] for key, value in own.items() if not OmegaConf.is_config(value)):
+        # A recorded configuration has plain values, and an override may have made another one of them.
+        plain = {key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+                 for key, value in own.items()}  # fmt: skip
+        root: RootConfig = _object("", OmegaConf.merge(OmegaConf.structured(RootConfig), plain))
+        return root
+    try:
+        return RootConfig(**{key: _object(key, value) if OmegaConf.is_config(value) else value
+                             for key, value in own.items()})  # fmt: skip
+    except ValueError as error:
+        raise UserError(one_line(error)) from error
 
 
 def _object(path: str, node: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import json
 import logging
@@ -11,10 +12,10 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,8 +24,9 @@ from oarlock.config_files import read_yaml
 from oarlock.device import import_paddle
 from oarlock.errors import RunFailed, UserError, nearest, one_line, raised_at, shown_path
 from oarlock.experiment import build_run, complete_run
+from oarlock.kept import Kept
 from oarlock.plugins import Host, load_host
-from oarlock.record import CONFIG, LOG, RunFolder
+from oarlock.record import CONFIG, LOG, Draft, RunFolder
 from oarlock.recorded import intact, load_recorded, warm_start
 from oarlock.run import Run
 from oarlock.sealed import write_atomically
@@ -73,8 +75,8 @@ def train(overrides: Sequence[str] = (), *, config_dir: str | None = None, hooks
 
 def result_of(run: Run) -> Result:
     """The public result of a run."""
-    assert run.folder is not None
-    return Result(run.metrics, run.best, run.folder, run.status, run.stop_reason, run.model)
+    assert run.record is not None
+    return Result(run.metrics, run.best, run.record.wanted, run.status, run.stop_reason, run.model)
 
 
 class Runner:
@@ -87,12 +89,14 @@ class Runner:
     def __init__(self) -> None:
         import_paddle()
         self._host = load_host()
+        self._kept = Kept()
 
     def train(
         self,
         experiment: config.Experiment,
         folder: Path,
         hooks: Sequence[object] = (),
+        keeps: Callable[[Run], bool] | None = None,
         command: Sequence[str] | None = None,
     ) -> Result:
         """Train a composed experiment in a new folder.
@@ -101,6 +105,8 @@ class Runner:
             experiment: what to train.
             folder: the folder to make.
             hooks: objects with `@hookimpl` methods, called after those of the components.
+            keeps: asked after the last step whether the run is worth a folder. It gets one earlier where a checkpoint is
+                due or something fails. By default every run has one from its beginning.
             command: what to type for the same run, where that is not to train the experiment's overrides.
 
         Raises:
@@ -108,10 +114,26 @@ class Runner:
             RunFailed: the run failed; its folder says how.
             Interrupted: a signal came; the run is saved.
         """
-        values = config.typed(OmegaConf.create(experiment.values), experiment.components, self._host.registry)
+        typed = self._typed(experiment)
         command = experiment.command if command is None else command
-        run = train_config(self._host, values, folder, number=False, hooks=hooks, command=command)
+        run = train_config(self._host, typed, folder, number=False, hooks=hooks, command=command, kept=self._kept,
+                           keeps=keeps)  # fmt: skip
         return result_of(run)
+
+    def _typed(self, experiment: config.Experiment) -> DictConfig:
+        """The experiment's configuration; that of an earlier run, with what differs set, where it has the same parts."""
+        key = json.dumps(experiment.components, sort_keys=True)
+        known = self._kept.find("configuration", key)
+        changes = differences(known[1], experiment.values) if known is not None else None
+        if changes is None:
+            typed = config.typed(OmegaConf.create(experiment.values), experiment.components, self._host.registry)
+        else:
+            typed = known[0]
+            self._kept.keep("configuration", key, None, most=8)  # half of the changes may be refused
+            for path, value in changes.items():
+                OmegaConf.update(typed, path, value, merge=False)
+        self._kept.keep("configuration", key, (typed, experiment.values), most=8)
+        return typed
 
     def resume(self, folder: Path, hooks: Sequence[object] = ()) -> Result | None:
         """Continue a run, as `oarlock resume` does; None where it has ended already.
@@ -125,6 +147,23 @@ class Runner:
         return result_of(run) if run is not None else None
 
 
+def differences(before: dict[str, Any], now: dict[str, Any], path: str = "") -> dict[str, Any] | None:
+    """The values of `now` that are others in `before`, by path; None where not both have the same keys."""
+    if before.keys() != now.keys():
+        return None
+    found: dict[str, Any] = {}
+    for key, value in now.items():
+        where = f"{path}.{key}".lstrip(".")
+        if isinstance(value, dict) and isinstance(before[key], dict):
+            inner = differences(before[key], value, where)
+            if inner is None:
+                return None
+            found |= inner
+        elif value != before[key] or type(value) is not type(before[key]):
+            found[where] = value
+    return found
+
+
 def train_config(
     host: Host,
     composed: DictConfig,
@@ -134,6 +173,8 @@ def train_config(
     last: bool = False,
     hooks: Sequence[object] = (),
     command: Sequence[str] = (),
+    kept: Kept | None = None,
+    keeps: Callable[[Run], bool] | None = None,
 ) -> Run:
     """Train a composed configuration in a new folder, numbered when it is taken and `number` allows it.
 
@@ -145,16 +186,25 @@ def train_config(
         last: whether the process has nothing to do afterwards, so that a signal after the run is ignored.
         hooks: the caller's own hook implementations.
         command: what to type for this run; by default what this process was started with.
+        kept: what the runs of this process before this one have left for it.
+        keeps: as for `Runner.train`.
     """
     import_paddle()  # before the signals are watched: it installs handlers of its own
     with Signals(last) as signals:
-        run = build_run(host, composed, hooks=hooks)
+        run = build_run(host, composed, hooks=hooks, kept=kept)
         complete_run(run)
         if run.config.trainer.init_from:
             warm_start(run, Path(run.config.trainer.init_from))
-        text = OmegaConf.to_yaml(OmegaConf.create(run.values))
-        run.record = RunFolder.create(folder, text, new_record(host, run, command), number=number)
-        with run.record.locked():
+        record = new_record(host, run, command)
+        if keeps is not None:
+            run.keeps, run.record = keeps, Draft(folder, run.text, record)
+            try:
+                execute(run, signals)
+            finally:
+                run.record.close()
+            return run
+        run.record = made = RunFolder.create(folder, run.text(), record, number=number)
+        with made.locked():
             execute(run, signals)
     return run
 
@@ -173,7 +223,7 @@ def new_record(host: Host, run: Run, command: Sequence[str] = ()) -> dict[str, A
         "directions": run.directions,
         "total_steps": run.total_steps,
         **made_with(host, run.components_chosen),
-        "git": _git_revision(),
+        "git": run.kept.get("git revision", Path.cwd(), _git_revision),
         "command": list(command) or ["oarlock", *sys.argv[1:]],
         "times": {"created": time.time()},
         "metrics": {},
@@ -214,12 +264,9 @@ def execute(run: Run, signals: Signals) -> None:
         Interrupted: a signal came.
         RunFailed: anything else that was raised.
     """
-    record = run.record
-    assert record is not None
-    with _logged(record.path / LOG):
-        started = time.time()
+    with _logged(run):
         try:
-            record.update(status="running", reason="", times={**record.record["times"], "started": started})
+            _record(run, status="running", reason="", times={**_times(run), "started": time.time()})
             train_loop(run, signals)
             finish(run)
             run.hook.on_run_end(run=run)
@@ -237,7 +284,8 @@ def execute(run: Run, signals: Signals) -> None:
             where = f"epoch {run.epoch + 1}, step {run.step}"
             log.error("failed at %s: %s\n%s", where, reason, traceback.format_exc())
             run.status = "failed"
-            with contextlib.suppress(OSError):  # a full disk must not hide the reason itself
+            with contextlib.suppress(OSError, UserError):  # a full disk must not hide the reason itself
+                run.on_disk()
                 _record_end(run, "failed", f"{where}: {reason}")
             try:
                 run.hook.on_failure(run=run, error=error)
@@ -246,14 +294,23 @@ def execute(run: Run, signals: Signals) -> None:
             if isinstance(error, (RunFailed, UserError)):
                 raise
             raise RunFailed(
-                f"{reason} (at {where}){raised_at(error)}; traceback: {shown_path(record.path / LOG)}"
+                f"{reason} (at {where}){raised_at(error)}; traceback: {shown_path(run.record.wanted / LOG)}"  # type: ignore[union-attr]
             ) from error
 
 
 def _record_end(run: Run, status: str, reason: str) -> None:
+    times = {**_times(run), "ended": time.time()}
+    _record(run, status=status, reason=reason, metrics=run.metrics, best=run.best, step=run.step, times=times)
+
+
+def _record(run: Run, **values: Any) -> None:
     assert run.record is not None
-    times = {**run.record.record["times"], "ended": time.time()}
-    run.record.update(status=status, reason=reason, metrics=run.metrics, best=run.best, step=run.step, times=times)
+    run.record.update(**values)
+
+
+def _times(run: Run) -> dict[str, float]:
+    assert run.record is not None
+    return dict(run.record.record["times"])
 
 
 def resume(
@@ -337,21 +394,52 @@ def _longer(record: RunFolder, run: Run) -> bool:
 
 def _keep_changes(run: Run) -> None:
     """Make the changes part of the run, so that the next resume needs not be told again."""
-    assert run.record is not None
-    write_atomically(run.record.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(run.values)))
+    folder = run.on_disk().path
+    write_atomically(folder / CONFIG, run.text())
     trainer = run.config.trainer
     if run.step:
-        checkpoint.write(run.record.path / "checkpoints", run.step, run.checkpoint_files(), trainer.checkpoint.keep)
+        checkpoint.write(folder / "checkpoints", run.step, run.checkpoint_files(), trainer.checkpoint.keep)
 
 
 def _rows(files: dict[str, bytes]) -> int:
     return int(json.loads(files[checkpoint.STATE])["rows"])
 
 
+class RunLog(logging.Handler):
+    """Writes to train.log in the run's folder, as soon as it has one."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._run, self._waiting = run, list[str]()
+        self._file: TextIO | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._waiting.append(self.format(record) + "\n")
+        self.flush()
+
+    def flush(self) -> None:
+        folder = self._run.record.path if self._run.record is not None else None
+        if folder is None or not self._waiting:
+            return
+        try:
+            if self._file is None:
+                self._file = (folder / LOG).open("a", encoding="utf-8", buffering=1)
+            self._file.write("".join(self._waiting))
+        except OSError:  # the disk is full: the run itself will say so, or go on without its log
+            return
+        self._waiting.clear()
+
+    def close(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+        super().close()
+
+
 @contextlib.contextmanager
-def _logged(path: Path) -> Iterator[None]:
+def _logged(run: Run) -> Iterator[None]:
     """Write what oarlock and the components log to the run's train.log."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = RunLog(run)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     level, propagate = log.level, log.propagate
     log.addHandler(handler)
@@ -363,9 +451,11 @@ def _logged(path: Path) -> Iterator[None]:
         log.removeHandler(handler)
         log.setLevel(level)
         log.propagate = propagate
+        handler.flush()
         handler.close()
 
 
+@functools.cache
 def _version(distribution: str) -> str:
     try:
         return importlib.metadata.version(distribution)

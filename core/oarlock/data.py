@@ -7,15 +7,15 @@ in processes of `paddle.io.DataLoader` where trainer.num_workers says so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from oarlock.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     import paddle
 
 Tree = Any  # an array, a tensor, or a dict of them
@@ -57,7 +57,7 @@ class ModelSpec:
     @property
     def num_outputs(self) -> int:
         """Classes, or the number of values in a target."""
-        return self.num_classes if self.num_classes is not None else int(np.prod(self.output_shape or (1,)))
+        return self.num_classes if self.num_classes is not None else math.prod(self.output_shape or (1,))
 
 
 @dataclass
@@ -131,6 +131,8 @@ class Arrays:
 
     def split(self, fraction: float, seed: int) -> tuple[Arrays, Arrays]:
         """The rest, and a random `fraction` of the rows, drawn with `seed`."""
+        import numpy as np
+
         rows = np.random.default_rng(seed).permutation(len(self))
         taken = round(len(self) * fraction)
         return self.take(np.sort(rows[taken:])), self.take(np.sort(rows[:taken]))

@@ -95,6 +95,14 @@ def generator_seeder(device: str) -> Callable[[int], Any]:
     return seed
 
 
+def device_memory() -> int:
+    """The bytes of memory of the present GPU, or of this machine."""
+    paddle = import_paddle()
+    if paddle.is_compiled_with_cuda() and paddle.get_device().startswith("gpu"):
+        return int(paddle.device.cuda.get_device_properties().total_memory)
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def gpu_count() -> int:
     paddle = import_paddle()
     return int(paddle.device.cuda.device_count()) if paddle.is_compiled_with_cuda() else 0

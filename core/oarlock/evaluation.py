@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from oarlock.data import Arrays, Batch
@@ -10,6 +10,8 @@ from oarlock.errors import UserError, nearest
 from oarlock.feeding import evaluation_batches
 
 if TYPE_CHECKING:
+    import paddle
+
     from oarlock.run import Run
 
 
@@ -46,7 +48,7 @@ def evaluate(run: Run, part: Any, keep: bool = False) -> dict[str, float]:
     if own is not None:
         return {name: _number(value) for name, value in own.items()}
     training = run.model.training
-    run.model.eval()
+    set_mode(run.model, training=False)
     losses, rows = [], []
     for metric in run.measures.values():
         metric.reset()
@@ -60,7 +62,7 @@ def evaluate(run: Run, part: Any, keep: bool = False) -> dict[str, float]:
                     metric.update(output, batch)
     finally:
         if training:
-            run.model.train()
+            set_mode(run.model, training=True)
     if not rows:
         raise UserError("There is no row to evaluate.")
     values = paddle.stack([loss.reshape([]) for loss in losses]).astype("float64").numpy()
@@ -68,14 +70,31 @@ def evaluate(run: Run, part: Any, keep: bool = False) -> dict[str, float]:
     return {"loss": mean, **{name: _number(metric.accumulate()) for name, metric in run.measures.items()}}
 
 
+def set_mode(model: paddle.nn.Layer, training: bool) -> None:
+    """What `model.train()` and `model.eval()` do, without Paddle's checks of each attribute, on each evaluation."""
+    from paddle.nn import Layer
+
+    layers = model.sublayers(include_self=True)
+    if any(type(layer).train is not Layer.train or type(layer).eval is not Layer.eval for layer in layers):
+        model.train() if training else model.eval()
+        return
+    for layer in layers:
+        vars(layer)["training"] = training
+
+
 def _batches(run: Run, part: Any, keep: bool) -> Iterable[Batch]:
-    if keep and run.kept_batches:
-        return run.kept_batches
-    batches = evaluation_batches(run.data, part, run.config.trainer.evaluation_batch_size)
-    if keep and isinstance(part, Arrays):
-        run.kept_batches = list(batches)
-        return run.kept_batches
-    return batches
+    size = run.config.trainer.evaluation_batch_size
+
+    def batches() -> Iterator[Batch]:
+        return evaluation_batches(run.data, part, size)
+
+    if not (keep and isinstance(part, Arrays)):
+        return batches()
+    # What is kept holds the arrays and the layer, so that no other object can get their identity.
+    preprocess = run.data.preprocess
+    key = (id(part), id(preprocess), size)
+    kept: list[Batch] = run.kept.get("batches", key, lambda: (list(batches()), part, preprocess), most=4)[0]
+    return kept
 
 
 def _number(value: Any) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,10 +13,12 @@ import pluggy
 from omegaconf import DictConfig, OmegaConf
 
 from oarlock.checking import chosen_components, instantiate
+from oarlock.data import Arrays, Data
 from oarlock.device import import_paddle, precision_policy, setup_device
 from oarlock.errors import UserError
 from oarlock.evaluation import resolve_monitor
 from oarlock.feeding import build_feeder
+from oarlock.kept import Kept
 from oarlock.optimization import BuiltOptimizer, claim_groups, claim_parameters, trainable
 from oarlock.plugins import Host
 from oarlock.run import Run
@@ -24,7 +28,11 @@ from oarlock.step import build_custom_step, build_eager_evaluation, build_eager_
 
 
 def build_run(
-    host: Host, config: DictConfig, runtime: Mapping[str, str] | None = None, hooks: Sequence[object] = ()
+    host: Host,
+    config: DictConfig,
+    runtime: Mapping[str, str] | None = None,
+    hooks: Sequence[object] = (),
+    kept: Kept | None = None,
 ) -> Run:
     """Build everything, in the order in which one part needs the other. Nothing is written to the disk.
 
@@ -33,6 +41,7 @@ def build_run(
         config: the checked configuration.
         runtime: the settings of the process that the run was recorded with; None for a new run.
         hooks: objects with hook implementations of the caller's own, called after the components.
+        kept: what the runs of this process before this one have left for it.
 
     Raises:
         UserError: the parts do not fit together.
@@ -44,13 +53,13 @@ def build_run(
     device = setup_device(root.device, root.deterministic)
     chosen = chosen_components(config, host.registry)
     values = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
-    run = Run(root, values, components, chosen, manager, device)  # type: ignore[arg-type]
+    run = Run(root, values, components, chosen, manager, device, kept or Kept())  # type: ignore[arg-type]
     run.runtime = setup_runtime(root.runtime.tune, runtime)
     trainer = root.trainer
     run.precision = precision_policy(trainer.precision, device)
     seed_everything(root.seed)
 
-    run.data = _required(run, "build_data", "data")
+    run.data = _data(run)
     for split in run.splits:
         part = getattr(run.data, split)
         if hasattr(part, "__len__") and len(part) == 0:
@@ -59,7 +68,7 @@ def build_run(
     run.model = _required(run, "build_model", "model", spec=spec)
     run.measures = run.hook.build_metrics(data=run.data) or {}
     run.monitor, run.direction = resolve_monitor(trainer.monitor, run.measures, run.splits)
-    run.feeder = build_feeder(run.data, trainer, root.seed)
+    run.feeder = build_feeder(run.data, trainer, root.seed, run.kept)
     _refuse_single_rows(run)
     run.total_steps = count_steps(run.feeder.steps_per_epoch, trainer.epochs, trainer.max_steps)
     run.forward = _first((*run.flat("forward", "model", "batch"), lambda model, batch: model(batch.inputs)))
@@ -128,6 +137,32 @@ def _register(host: Host, components: dict[str, Any], hooks: Sequence[object]) -
         manager.register(component, name=path)
     manager.check_pending()
     return manager
+
+
+def _data(run: Run) -> Data:
+    """The data of a run; arrays of an earlier run of this process again, if they were the same for any seed."""
+    key = (run.components_chosen["data"], json.dumps(run.values["data"], sort_keys=True))
+    found: Data | None = run.kept.find("data", key)
+    if found is None:
+        found = _required(run, "build_data", "data")
+        splits = (found.train, found.valid, found.test)
+        if all(part is None or type(part) is Arrays for part in splits) and not _drew(run.config.seed):
+            run.kept.keep("data", key, found)
+    # A callback may change what is done to the rows; not for the runs to come.
+    return copy.copy(found)
+
+
+def _drew(seed: int) -> bool:
+    """Whether something was drawn from the generators since they were seeded."""
+    paddle = import_paddle()
+    numpy_state, python_state, paddle_state = np.random.get_state(), random.getstate(), paddle.get_rng_state()
+    drawn = [np.random.random(), random.random(), paddle.rand([1]).item()]
+    seed_everything(seed)
+    first = [np.random.random(), random.random(), paddle.rand([1]).item()]
+    np.random.set_state(numpy_state)
+    random.setstate(python_state)
+    paddle.set_rng_state(paddle_state)
+    return drawn != first
 
 
 def _required(run: Run, hook: str, path: str, **arguments: Any) -> Any:

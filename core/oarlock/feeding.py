@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import random
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from oarlock.data import Arrays, Batch, Data, Rows, Tree, each
+from oarlock.device import device_memory
 from oarlock.errors import UserError
+from oarlock.kept import Kept
 
 if TYPE_CHECKING:
     from oarlock.schema import TrainerConfig
+
+
+# How much of an epoch is gathered at once.
+STRETCH_BYTES = 64 << 20
 
 
 def epoch_order(seed: int, epoch: int, rows: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -58,8 +66,14 @@ class Feeder(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-def build_feeder(data: Data, trainer: TrainerConfig, seed: int) -> Feeder:
+def build_feeder(data: Data, trainer: TrainerConfig, seed: int, kept: Kept | None = None) -> Feeder:
     """The feeder that fits the training data.
+
+    Args:
+        data: the data.
+        trainer: batch size and the like.
+        seed: the run's.
+        kept: what is kept between the runs of a process.
 
     Raises:
         UserError: an epoch would have no step.
@@ -67,7 +81,7 @@ def build_feeder(data: Data, trainer: TrainerConfig, seed: int) -> Feeder:
     if not hasattr(data.train, "__len__") or not hasattr(data.train, "__getitem__"):
         return StreamFeeder(data, trainer, seed)
     feeder = (
-        ResidentFeeder(data, trainer, seed)
+        ArraysFeeder(data, trainer, seed, kept or Kept())
         if isinstance(data.train, Arrays) and data.transform is None
         else LoaderFeeder(data, trainer, seed)
     )
@@ -80,12 +94,17 @@ def build_feeder(data: Data, trainer: TrainerConfig, seed: int) -> Feeder:
     return feeder
 
 
-class ResidentFeeder:
-    """Arrays on the device: the shuffled epoch is gathered once and sliced."""
+class ArraysFeeder:
+    """Arrays: a stretch of the shuffled epoch is gathered at once, and sliced.
 
-    def __init__(self, data: Data, trainer: TrainerConfig, seed: int) -> None:
-        self._data, self._seed = data, seed
+    The rows are on the device, where they fit into the share of its memory that `trainer.resident_share` gives them.
+    Otherwise, as with a memory-mapped file, each stretch is read while the one before is trained on.
+    """
+
+    def __init__(self, data: Data, trainer: TrainerConfig, seed: int, kept: Kept) -> None:
+        self._data, self._seed, self._kept, self._share = data, seed, kept, trainer.resident_share
         self._resident: Batch | None = None
+        self._row_bytes: int | None = None
         self._steps = plan_steps(len(data.train), trainer.batch_size, trainer.accumulate_steps, trainer.drop_last)
         self.steps_per_epoch: int | None = len(self._steps)
         self.smallest_batch: int | None = smallest(self._steps)
@@ -94,39 +113,82 @@ class ResidentFeeder:
     def draws(self) -> bool:
         return self._data.transform_batch is not None
 
-    @property
-    def _rows(self) -> Batch:
-        # Not before the first step: a callback may have set `transform_batch`, which sees rows before `preprocess`.
-        if self._resident is None:
-            self._resident = resident(self._data, self._data.train, prepare=self._data.transform_batch is None)
-        return self._resident
-
     def epoch(self, epoch: int, start: int) -> Iterator[list[Batch]]:
+        order = epoch_order(self._seed, epoch, len(self._data.train))
+        # Not before the first step: a callback may have set `transform_batch`, which sees rows before `preprocess`.
+        if self._row_bytes is None:
+            self._row_bytes = self._measured()
+        row_bytes = self._row_bytes
+        stretches = _stretches(self._steps[start:], STRETCH_BYTES // max(row_bytes, 1))
+        if row_bytes * len(order) <= self._share * device_memory():
+            batches: Iterator[Batch] = (self._gathered(order[first:last]) for first, last, _ in stretches)
+        else:
+            batches = _ahead(self._read, [order[first:last] for first, last, _ in stretches])
+        number = sum(len(step) for step in self._steps[:start])
+        for (first, _, steps), whole in zip(stretches, batches, strict=True):
+            for step in steps:
+                parts: list[Batch] = [Rows(whole, part.start - first, part.stop - first) for part in step]
+                if self.draws:
+                    parts = [transformed(self._data, Batch(part.inputs, part.targets), self._seed, epoch, number + offset)
+                             for offset, part in enumerate(parts)]  # fmt: skip
+                number += len(step)
+                yield parts
+
+    def _measured(self) -> int:
+        """The bytes of a row as it is kept on the device."""
+        data = self._data
+        leaf_bytes: list[int] = []
+        if self.draws or data.preprocess is None:
+            each(data.train.inputs, lambda leaf: leaf_bytes.append(leaf.nbytes // len(leaf)))
+        else:
+            each(data.model_spec().inputs,
+                 lambda spec: leaf_bytes.append(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize))  # fmt: skip
+        each(data.train.targets, lambda leaf: leaf_bytes.append(leaf.nbytes // len(leaf)))
+        return sum(leaf_bytes)
+
+    def _gathered(self, rows: np.ndarray[Any, Any]) -> Batch:
+        """Rows of those on the device."""
         import paddle
 
-        order = paddle.to_tensor(epoch_order(self._seed, epoch, len(self._data.train)))
+        if self._resident is None:
+            self._resident = kept_rows(self._kept, self._data, self._data.train, prepare=not self.draws)
+        index, resident = paddle.to_tensor(rows), self._resident
         with paddle.no_grad():
-            inputs = each(self._rows.inputs, lambda leaf: paddle.gather(leaf, order))
-            targets = each(self._rows.targets, lambda leaf: paddle.gather(leaf, order))
-        whole = Batch(inputs, targets)
-        if self._data.transform_batch is None:
-            for step in self._steps[start:]:
-                yield [Rows(whole, part.start, part.stop) for part in step]
-            return
-        number = sum(len(step) for step in self._steps[:start])
-        for step in self._steps[start:]:
-            batches = []
-            for part in step:
-                rows = Rows(whole, part.start, part.stop)
-                batches.append(transformed(self._data, Batch(rows.inputs, rows.targets), self._seed, epoch, number))
-                number += 1
-            yield batches
+            return Batch(each(resident.inputs, lambda leaf: paddle.gather(leaf, index)),
+                         each(resident.targets, lambda leaf: paddle.gather(leaf, index)))  # fmt: skip
+
+    def _read(self, rows: np.ndarray[Any, Any]) -> Batch:
+        """Rows from memory or from a file."""
+        return resident(self._data, self._data.train.take(rows), prepare=not self.draws)
 
     def state_dict(self) -> dict[str, Any]:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to restore: the order is a function of seed and epoch."""
+
+
+def _stretches(steps: list[list[slice]], rows: int) -> list[tuple[int, int, list[list[slice]]]]:
+    """Consecutive steps of at most so many rows together, but one at least: first row, last row, steps."""
+    found: list[tuple[int, int, list[list[slice]]]] = []
+    for step in steps:
+        first, last = step[0].start, step[-1].stop
+        if found and last - found[-1][0] <= rows:
+            found[-1] = (found[-1][0], last, [*found[-1][2], step])
+        else:
+            found.append((first, last, [step]))
+    return found
+
+
+def _ahead(make: Callable[[Any], Batch], parts: list[Any]) -> Iterator[Batch]:
+    """What `make` makes of each part, the next one in a thread of its own while this one is used."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(make, parts[0]) if parts else None
+        for part in [*parts[1:], None]:
+            assert coming is not None
+            ready = coming.result()
+            coming = thread.submit(make, part) if part is not None else None
+            yield ready
 
 
 class LoaderFeeder:
@@ -220,6 +282,14 @@ def evaluation_batches(data: Data, part: Any, batch_size: int) -> Iterator[Batch
         samples = iter(part)
         while chunk := list(islice(samples, batch_size)):
             yield data.prepared(as_batch(_collate(data)(chunk)))
+
+
+def kept_rows(kept: Kept, data: Data, arrays: Arrays, prepare: bool) -> Batch:
+    """All rows on the device, from an earlier run of this process where it had the same."""
+    # What is kept holds the arrays and the layer, so that no other object can get their identity.
+    key = (id(arrays), id(data.preprocess), prepare)
+    rows: Batch = kept.get("rows", key, lambda: (resident(data, arrays, prepare), arrays, data.preprocess))[0]
+    return rows
 
 
 def resident(data: Data, arrays: Arrays, prepare: bool, rows_at_once: int = 8192) -> Batch:

@@ -7,7 +7,7 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,7 +21,7 @@ class RunFolder:
     """An existing run folder, with its record read."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
+        self.path = self.wanted = path.absolute()
         self._metrics: TextIO | None = None
         try:
             self.record: dict[str, Any] = json.loads((path / RUN).read_text(encoding="utf-8"))
@@ -75,10 +75,17 @@ class RunFolder:
             try:
                 yield
             finally:
-                if self._metrics is not None:
-                    with contextlib.suppress(OSError):  # a full disk was reported when the line was written
-                        self._metrics.close()
-                    self._metrics = None
+                self.close()
+
+    def close(self) -> None:
+        """Close metrics.jsonl."""
+        if self._metrics is not None:
+            with contextlib.suppress(OSError):  # a full disk was reported when the line was written
+                self._metrics.close()
+            self._metrics = None
+
+    def on_disk(self) -> RunFolder:
+        return self
 
     def update(self, **values: Any) -> None:
         """Change the record on the disk, atomically."""
@@ -118,6 +125,44 @@ class RunFolder:
             raise OarlockError(f"{self.path / METRICS}: {rows} lines are recorded, {len(kept)} are there")
         write_atomically(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
         return kept
+
+
+class Draft:
+    """The record of a run that has no folder until there is something to keep: a checkpoint, or a failure.
+
+    Args:
+        path: where the folder will be.
+        config: makes the text of config.yaml.
+        record: the content of run.json.
+    """
+
+    path = None
+
+    def __init__(self, path: Path, config: Callable[[], str], record: dict[str, Any]) -> None:
+        self.record = record
+        self.wanted, self._config, self._rows = path.absolute(), config, list[dict[str, Any]]()
+
+    def update(self, **values: Any) -> None:
+        """Change the record."""
+        self.record.update(values)
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """Note an evaluation."""
+        self._rows.append(row)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def on_disk(self) -> RunFolder:
+        """Make the folder, with all that was noted.
+
+        Raises:
+            UserError: the path is taken or cannot be written.
+        """
+        folder = RunFolder.create(self.wanted, self._config(), finite(self.record), number=False)
+        for row in self._rows:
+            folder.append_metrics(row)
+        return folder
 
 
 def _named(scratch: Path, path: Path, number: bool) -> Path:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pluggy
+from omegaconf import OmegaConf
 
 from oarlock import checkpoint
 from oarlock.device import generator_seeder
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from oarlock.device import PrecisionPolicy
     from oarlock.evaluation import Metric
     from oarlock.feeding import Feeder
-    from oarlock.record import RunFolder
+    from oarlock.kept import Kept
+    from oarlock.record import Draft, RunFolder
     from oarlock.schema import RootConfig
     from oarlock.step import EvaluationStep, Step
 
@@ -46,6 +48,7 @@ class Run:
         best: `{"step", "epoch", "monitor", "value"}` of the best evaluation so far, or None.
         folder: the run's folder, or None before it is made.
         status: running, completed, early_stopped, pruned, interrupted or failed; checked after `oarlock check`.
+        kept: what a process that makes several runs keeps between them: `run.kept.get(kind, key, make)`.
         hook: the run's own hook relay; a new group's hooks are called through it.
     """
 
@@ -76,9 +79,10 @@ class Run:
         chosen: dict[str, str],
         manager: pluggy.PluginManager,
         device: str,
+        kept: Kept,
     ) -> None:
         self.config, self.values, self.components, self.components_chosen = config, values, components, chosen
-        self.manager, self.hook, self.device = manager, manager.hook, device
+        self.manager, self.hook, self.device, self.kept = manager, manager.hook, device, kept
         self.task = components["task"]
         self.optimizers: list[BuiltOptimizer] = []
         self.claims: dict[str, str] = {}
@@ -90,11 +94,12 @@ class Run:
         self.evaluated_step = -1
         self.stop_reason = ""
         self.status = "running"
-        self.record: RunFolder | None = None
+        self.record: RunFolder | Draft | None = None
+        # Whether a run without a folder gets one at its end, for its last checkpoint.
+        self.keeps: Callable[[Run], bool] = lambda run: True
         self.recorded_engine = self.engine_reason = ""
         self.checkpoint_requested = False
         self.loss_sum, self.loss_count = 0.0, 0
-        self.kept_batches: list[Batch] = []
 
     @property
     def splits(self) -> list[str]:
@@ -110,7 +115,22 @@ class Run:
 
     @property
     def folder(self) -> Path | None:
-        return self.record.path if self.record is not None else None
+        """The run's folder; None before there is one. A trial of a large sweep gets one when somebody asks for it."""
+        return self.on_disk().path if self.record is not None else None
+
+    def on_disk(self) -> RunFolder:
+        """The record with its folder, made now where there was none.
+
+        Raises:
+            UserError: it cannot be made.
+        """
+        assert self.record is not None
+        self.record = record = self.record.on_disk()
+        return record
+
+    def text(self) -> str:
+        """The text of config.yaml."""
+        return OmegaConf.to_yaml(OmegaConf.create(self.values))
 
     @property
     def optimizer(self) -> paddle.optimizer.Optimizer:

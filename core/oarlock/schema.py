@@ -65,6 +65,8 @@ class TrainerConfig:
         monitor: the metric that decides which weights are best; the task's primary metric by default.
         init_from: folder of a run whose best weights to start from.
         num_workers: loader processes for data that is not in memory.
+        resident_share: share of the device's memory that training rows may take; more than that is read from memory, or
+            from the file that it is mapped from, while the model trains.
         check_finite_every: steps between two checks that loss and weights are finite.
         checkpoint: when checkpoints are saved.
     """
@@ -81,6 +83,7 @@ class TrainerConfig:
     monitor: Optional[str] = None
     init_from: Optional[str] = None
     num_workers: int = 0
+    resident_share: float = 0.25
     check_finite_every: int = 100
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
@@ -94,7 +97,7 @@ class TrainerConfig:
             evaluation_batch_size=self.evaluation_batch_size,
             check_finite_every=self.check_finite_every,
         )
-        _at_least(0, num_workers=self.num_workers)
+        _at_least(0, num_workers=self.num_workers, resident_share=self.resident_share)
         self.evaluation_period()
 
     def evaluation_period(self) -> tuple[int, str]:

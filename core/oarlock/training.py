@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from oarlock import checkpoint
 from oarlock.device import generator_seeder
 from oarlock.errors import NonFiniteError, OarlockError, RunFailed, UserError, nearest
 from oarlock.evaluation import evaluate
-from oarlock.record import finite
+from oarlock.record import RunFolder, finite
 from oarlock.run import Run, mix
 from oarlock.signals import Signals
 
@@ -41,6 +42,12 @@ def train(run: Run, signals: Signals) -> None:
         Interrupted: a signal came; the state is saved.
         NonFiniteError: loss or weights became infinite or NaN; the last finite weights are back in the model.
     """
+    with CheckpointClock(run) as clock:
+        _train(run, signals, FiniteWatch(run), clock)
+
+
+def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointClock) -> None:
+    """The loop."""
     import paddle
 
     trainer = run.config.trainer
@@ -49,11 +56,12 @@ def train(run: Run, signals: Signals) -> None:
     # One that follows a metric steps itself, when there is one.
     schedules = [schedule for built in run.optimizers for schedule in built.schedules
                  if not isinstance(schedule, paddle.optimizer.lr.ReduceOnPlateau)]  # fmt: skip
-    watch, clock = FiniteWatch(run), CheckpointClock(run)
 
     run.hook.on_run_start(run=run)
     on_step_end = run.flat("on_step_end", "run")  # a callback may have registered one
-    draws_beside = bool(on_step_end) or run.feeder.draws
+    # A hook that says `changes_run = False` draws nothing either.
+    draws_beside = run.feeder.draws or any(getattr(hook.plugin, "changes_run", True)
+                                           for hook in run.hook.on_step_end.get_hookimpls())  # fmt: skip
     run.model.train()
     while not _finished(run) or _epoch_end_pending(run):
         if run.position == 0:
@@ -82,6 +90,7 @@ def train(run: Run, signals: Signals) -> None:
                 watch.check()
                 clock.save()
                 if signals.received:
+                    clock.settle()
                     raise Interrupted(signals.received.name, run.folder or Path())
             if _finished(run):
                 epoch_complete = run.position == run.feeder.steps_per_epoch
@@ -102,7 +111,9 @@ def train(run: Run, signals: Signals) -> None:
     if run.evaluated_step != run.step:
         _evaluate(run, watch)
     watch.check()
-    clock.save()
+    if run.keeps(run):
+        clock.save()
+    clock.settle()
 
 
 def finish(run: Run) -> None:
@@ -170,9 +181,7 @@ def improves(value: float, best: float | None, direction: str) -> bool:
 
 def seed_moment(run: Run, moment: int) -> None:
     """Seed Paddle for what happens beside the steps, as a function of (seed, step, moment)."""
-    import paddle
-
-    paddle.seed(mix(run.config.seed, -(4 * run.step + moment + 1)))
+    generator_seeder(run.device)(mix(run.config.seed, -(4 * run.step + moment + 1)))
 
 
 class FiniteWatch:
@@ -257,15 +266,32 @@ class FiniteWatch:
 
 
 class CheckpointClock:
-    """Decides when to save, and saves after all callbacks of a moment."""
+    """Decides when to save, and saves after all callbacks of a moment.
+
+    A checkpoint is a copy of the state at once, and written by a thread while training goes on, one after another.
+    """
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._config = run.config.trainer.checkpoint
         self._saved_at = time.monotonic()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[Path] | None = None
+
+    def __enter__(self) -> CheckpointClock:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._writing is not None and kind is not None:
+            error = self._writing.exception()  # what ends the run is another thing, and is the one to report
+            if error is not None:
+                log.error("a checkpoint could not be written: %s", error)
+        self._thread.shutdown()
 
     def due(self, epoch_ended: bool = False) -> bool:
         run, config = self._run, self._config
+        if self._writing is not None and self._writing.done():
+            self.settle()
         if run.record is None:
             return False
         if run.checkpoint_requested:
@@ -277,21 +303,35 @@ class CheckpointClock:
         return config.every_steps is not None and run.step % config.every_steps == 0
 
     def save(self) -> None:
-        """Save a checkpoint.
+        """Begin to save a checkpoint, when the one before is complete.
 
         Raises:
-            RunFailed: it cannot be written; the earlier ones are untouched.
+            RunFailed: the one before could not be written; the earlier ones are untouched.
         """
+        self.settle()
         run = self._run
         if run.record is None:
             return
         run.checkpoint_requested = False
-        try:
-            run.record.sync_metrics()
-            path = checkpoint.write(
-                run.record.path / "checkpoints", run.step, run.checkpoint_files(), self._config.keep
-            )
-        except OSError as error:
-            raise RunFailed(f"the checkpoint of step {run.step} cannot be written: {error.strerror}") from error
+        self._step, files = run.step, run.checkpoint_files()
+        self._writing = self._thread.submit(self._write, run.on_disk(), files)
         self._saved_at = time.monotonic()
-        run.hook.on_checkpoint(run=run, path=path)
+
+    def settle(self) -> None:
+        """Wait until what was begun is on the disk.
+
+        Raises:
+            RunFailed: it cannot be written; the earlier checkpoints are untouched.
+        """
+        if self._writing is None:
+            return
+        writing, self._writing = self._writing, None
+        try:
+            path = writing.result()
+        except OSError as error:
+            raise RunFailed(f"the checkpoint of step {self._step} cannot be written: {error.strerror}") from error
+        self._run.hook.on_checkpoint(run=self._run, path=path)
+
+    def _write(self, record: RunFolder, files: dict[str, bytes]) -> Path:
+        record.sync_metrics()
+        return checkpoint.write(record.path / "checkpoints", self._step, files, self._config.keep)

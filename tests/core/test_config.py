@@ -161,7 +161,7 @@ def test_a_reference_that_leads_nowhere(override, said):
         (["callback=[[ema]]"], "expected a name"),
         (["hydra/launcher=true"], "hydra/launcher=true: expected a name"),
         (["optimizer=null"], "write optimizer=NAME"),
-        (["engine=static"], "there is no such engine. Valid: compiled."),
+        (["engine=fast"], "there is no such engine. Valid: static."),
         (["callback=null"], "write callback=[] for none"),
         (["experiment=null"], "write experiment=[] for none"),
         (["~optimizer"], "one optimizer is needed"),

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oarlock import Arrays, Batch, Data, InputSpec, UserError
-from oarlock.feeding import build_feeder, epoch_order, evaluation_batches, plan_steps
+from oarlock import Arrays, Batch, Data, InputSpec, UserError, feeding
+from oarlock.feeding import build_feeder, epoch_order, evaluation_batches, plan_steps, resident
 from oarlock.schema import TrainerConfig
 
 ROWS = np.arange(50, dtype="float32").reshape(25, 2)
@@ -165,3 +165,24 @@ def test_a_batch_transform_that_is_set_late_sees_rows_that_were_not_preprocessed
     data.transform_batch = lambda batch, rng: batch
     seen = np.concatenate([part.inputs.numpy() for step in feeder.epoch(0, 0) for part in step])
     assert sorted(seen.ravel()) == sorted((inputs / 2).ravel())
+
+
+@pytest.mark.parametrize("change", [{}, {"transform_batch": noise_batch}, {"preprocess": Halve()}])
+def test_rows_that_do_not_fit_on_the_device_come_in_the_same_order(tmp_path, monkeypatch, change):
+    """Stretches of two steps, read from a file that is mapped, while the one before is in use."""
+    monkeypatch.setattr(feeding, "STRETCH_BYTES", 100)
+    np.save(tmp_path / "rows.npy", ROWS)
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+
+    def batches(inputs, share, start=0):
+        feeder = build_feeder(Data(Arrays(inputs, LABELS), **change), trainer(resident_share=share), 7)
+        return [(part.inputs.numpy(), part.targets.numpy()) for step in feeder.epoch(2, start) for part in step]
+
+    expected = batches(ROWS, 0.25)
+    monkeypatch.setattr(feeding, "resident", lambda *arguments, **named: pytest.fail("all rows") if len(arguments[1]) == 25
+                        else resident(*arguments, **named))  # fmt: skip
+    for found, wanted in ((batches(mapped, 0.0), expected), (batches(mapped, 0.0, start=2), expected[2:])):
+        assert len(found) == len(wanted)
+        for one, other in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(one[0], other[0])
+            np.testing.assert_array_equal(one[1], other[1])

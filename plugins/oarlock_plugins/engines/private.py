@@ -63,35 +63,6 @@ def tracing(program: Any, startup: Any, model: Any) -> Iterator[Callable[[], lis
         paddle.disable_static()
 
 
-def merge_updates(optimizer: Any) -> None:
-    """Have one operator update all parameters of an Adam, instead of one each: a small step takes a third less.
-
-    Its results differ in the last bit of some weights. `use_multi_tensor=True` does so in eager, where it fails as soon
-    as a parameter has no gradient; in programs Paddle 3.3 forgets it.
-    """
-    import paddle
-    from paddle import _C_ops
-
-    grouped = any(isinstance(one, dict) for one in optimizer._param_groups or ())
-    other = grouped or optimizer._multi_precision if type(optimizer) is paddle.optimizer.Adam else True
-    if other or optimizer._amsgrad or optimizer._lazy_mode:
-        return
-    updates: list[tuple[Any, Any, Any]] = []
-
-    def collect(block: Any, pair: Any) -> None:
-        updates.append((*pair, optimizer._create_param_lr(pair)))
-
-    def emit(block: Any, pairs: Any) -> None:
-        parameters, gradients, rates = (list(column) for column in zip(*updates, strict=True))
-        state = [[optimizer._get_accumulator_master(name, parameter) for parameter in parameters]
-                 for name in (optimizer._moment1_acc_str, optimizer._moment2_acc_str, optimizer._beta1_pow_acc_str,
-                              optimizer._beta2_pow_acc_str)]  # fmt: skip
-        _C_ops.merged_adam_(parameters, gradients, rates, state[0], state[1], None, state[2], state[3], None,
-                            optimizer._beta1, optimizer._beta2, optimizer._epsilon, False, False, False)  # fmt: skip
-
-    optimizer._append_optimize_op, optimizer._finish_update = collect, emit
-
-
 def simplify(program: Any) -> None:
     """Drop what a program computes twice; an optimizer writes its constants out for each parameter."""
     from paddle.base.libpaddle.pir import PassManager

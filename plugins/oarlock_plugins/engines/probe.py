@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -83,11 +84,12 @@ def reads_of(run: Any) -> Iterator[set[str]]:
         their names so far.
     """
     found: set[str] = set()
-    kind = type(run)
+    kind, tracer = type(run), threading.get_ident()
 
     def noted(name: str) -> property:
         def read(run: Any) -> Any:
-            found.add(name)
+            if threading.get_ident() == tracer:  # another one may show how far the run is
+                found.add(name)
             return vars(run)[name]
 
         return property(read)
@@ -111,36 +113,43 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def compare(
-    eager: Callable[[], float], compiled: Callable[[], float], tensors: Sequence[Any], seed: Callable[[int], Any]
+    eager: Callable[[], float],
+    compiled: Callable[[], float],
+    tensors: Sequence[Any],
+    seed: Callable[[int], Any],
+    steps: int = STEPS,
+    tolerance: float = TOLERANCE,
 ) -> tuple[str, bool]:
-    """Make STEPS steps each way; every tensor is put back afterwards.
+    """Make some steps each way; every tensor is put back afterwards.
 
     Args:
         eager: makes a step and returns its loss.
         compiled: likewise.
         tensors: all that a step changes.
         seed: seeds the generator of the device.
+        steps: how many.
+        tolerance: how far losses and tensors may differ, absolute and relative.
 
     Returns:
-        what differs beyond TOLERANCE, or '', and whether the compiled step draws random numbers.
+        what differs beyond the tolerance, or '', and whether the compiled step draws random numbers.
     """
     start = Tensors(tensors)
     ends = []
     for step in (eager, compiled):
         losses = []
-        for number in range(STEPS):
+        for number in range(steps):
             seed(number)
             losses.append(step())
         ends.append((losses, Tensors(tensors).values))
         after = paddle.rand([1]).item()
-        seed(STEPS - 1)
+        seed(steps - 1)
         draws = paddle.rand([1]).item() != after
         start.put_back()
     (losses, weights), (compiled_losses, compiled_weights) = ends
-    if not np.allclose(losses, compiled_losses, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
+    if not np.allclose(losses, compiled_losses, rtol=tolerance, atol=tolerance, equal_nan=True):
         return f"its losses are {_shown(compiled_losses)}, eager's {_shown(losses)}", draws
     for tensor, one, other in zip(tensors, weights, compiled_weights, strict=True):
-        if not np.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
+        if not np.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True):
             return f"it leaves other numbers in {tensor.name} than eager", draws
     return "", draws
 

@@ -33,6 +33,7 @@ class Program:
         self.scope = paddle.static.Scope()
         self._place, self._names = place, []
         self._shared: dict[str, Any] = {}
+        self._homes: dict[str, Home] = {}
         self._shapes = [leaf for batch in batches for leaf in leaves(batch)]
 
     def placeholders(self, batches: Sequence[Batch]) -> list[Batch]:
@@ -68,6 +69,30 @@ class Program:
             self.main, self.scope, self._place, self._names, fetches, _bytes(self.main) < MOST_KEPT
         )
 
+    def remember(self, run: Any) -> bool:
+        """Note where in the run each of the shared tensors is, so that another run like it can take the program over.
+
+        Returns:
+            False where one of them is in no place that is known, as a tensor that a component holds.
+        """
+        homes = {id(tensor): home for home, tensor in tensors_by_home(run).items()}
+        if not all(id(tensor) in homes for tensor in self._shared.values()):
+            return False
+        self._homes = {name: homes[id(tensor)] for name, tensor in self._shared.items()}
+        return True
+
+    def adopt(self, run: Any) -> bool:
+        """Have the program work on another run's tensors; False where that has not the same ones."""
+        tensors = tensors_by_home(run)
+        if not all(
+            home in tensors and tensors[home].shape == self._shared[name].shape
+            and tensors[home].dtype == self._shared[name].dtype for name, home in self._homes.items()
+        ):  # fmt: skip
+            return False
+        self._shared = {name: tensors[home] for name, home in self._homes.items()}
+        self.relink()
+        return True
+
     def relink(self) -> None:
         """Have the program's variables be the live tensors again, where those were given other storage."""
         for name, tensor in self._shared.items():
@@ -83,6 +108,24 @@ class Program:
 
     def __call__(self, storages: Sequence[Any]) -> list[Any]:
         return self._run(storages)
+
+
+# A tensor's place in a run: a parameter's or a buffer's path, or an optimizer's accumulator and the parameter's path.
+Home = tuple[str, ...]
+
+
+def tensors_by_home(run: Any) -> dict[Home, Any]:
+    """The tensors of a run that a step may change or read, by their place in it."""
+    found: dict[Home, Any] = {}
+    paths = {}
+    for path, tensor in (*run.model.named_parameters(), *run.model.named_buffers()):
+        found["model", path] = tensor
+        paths[tensor.name] = path
+    for number, built in enumerate(run.optimizers):
+        for accumulator, by_parameter in built.optimizer._accumulators.items():
+            for name, tensor in by_parameter.items():
+                found[f"optimizer {number}", accumulator, paths.get(name, name)] = tensor
+    return found
 
 
 class StepProgram(Program):
@@ -116,7 +159,6 @@ class StepProgram(Program):
             live = captured()
             variables = {tensor.name: variable for tensor, variable in live}
             optimizer = built.rebuild(lambda parameter: variables.get(parameter.name))
-            private.merge_updates(optimizer)
             for tensor, variable in live:
                 # Paddle overwrites them with a group's weight decay, also where the group has none.
                 variable.regularizer = getattr(tensor, "regularizer", None)
@@ -142,6 +184,10 @@ class StepProgram(Program):
         self._rate_tensor = self.scope.find_var(rate.name).get_tensor()
         self._read = private.reader(place, str(total.dtype).rpartition(".")[2])
         self._dtype = paddle.base.data_feeder.convert_dtype(rate.dtype)
+
+    def adopt(self, run: Any) -> bool:
+        self._optimizer, self._rate = run.optimizer, None
+        return super().adopt(run)
 
     def step(self, storages: Sequence[Any]) -> Any:
         """Make a step at the optimizer's present learning rate; returns a handle of the loss."""

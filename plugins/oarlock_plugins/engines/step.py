@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +14,10 @@ from oarlock_plugins.engines import private
 from oarlock_plugins.engines.probe import Python, compare, reads_of
 from oarlock_plugins.engines.programs import EvaluationProgram, Program, StepProgram, Untraceable, leaves
 
+# Hooks whose results are part of a program.
+TRACED = ("prepare_parameters", "build_optimizer", "build_grad_clip", "forward", "compute_loss", "compute_penalty")
+# Programs that a process keeps for runs like the one that they were made for.
+MOST_KEPT = 32
 # Programs of one run, one for each set of shapes; a run with more makes the steps of the others eagerly.
 MOST_PROGRAMS = 8
 
@@ -135,12 +140,43 @@ class CompiledStep:
             warn(f"engine: steps with shapes beyond the first {MOST_PROGRAMS} are eager")
         return program
 
+    def _taken_over(self, key: Any, batches: Sequence[Batch]) -> StepProgram | None:
+        """The program of an earlier run of this process, where it makes the very steps of this one."""
+        run = self._run
+        program: StepProgram | None = run.kept.find("step program", key)
+        if program is None:
+            return None
+        before = Python(run)
+        try:
+            run.optimizers[0].create_accumulators()
+            if not program.adopt(run):
+                return None
+            feeds = self._feeds(batches)
+            # To the bit: a number that the program holds and this run has another of would show.
+            differs, program.draws = compare(
+                lambda: float(self._eager(batches).item()), lambda: float(program.step(feeds)), _changed(run),
+                _seeder(), steps=2, tolerance=0.0,
+            )  # fmt: skip
+        finally:
+            before.put_back()
+        return None if differs else program
+
     def _tried(self, batches: Sequence[Batch]) -> tuple[StepProgram | None, str]:
+        run = self._run
+        key = (identity(run), tuple((tuple(leaf.shape), leaf.dtype) for batch in batches for leaf in leaves(batch)))
+        program = self._taken_over(key, batches)
+        if program is not None:
+            return program, ""
+        program, reason = self._traced(batches)
+        if program is not None and key[0] and program.remember(run):
+            run.kept.keep("step program", key, program, MOST_KEPT)
+        return program, reason
+
+    def _traced(self, batches: Sequence[Batch]) -> tuple[StepProgram | None, str]:
         run = self._run
         before = Python(run)
         try:
-            built = run.optimizers[0]
-            built.create_accumulators()
+            run.optimizers[0].create_accumulators()
             with reads_of(run) as read:
                 program = StepProgram(run, batches, self._place)
         except UserError:
@@ -153,8 +189,6 @@ class CompiledStep:
             before.put_back()
         if read:
             return None, f"a step reads run.{min(read)}, which a program would freeze"
-        tensors = [*run.model.state_dict().values(),
-                   *(tensor for one in built.optimizer._accumulators.values() for tensor in one.values())]  # fmt: skip
         feeds = self._feeds(batches)
         settled: list[Python] = []
 
@@ -168,7 +202,7 @@ class CompiledStep:
             return float(program.step(feeds))
 
         changed: list[str] = []
-        differs, draws = compare(eager, compiled, tensors, _seeder())
+        differs, draws = compare(eager, compiled, _changed(run), _seeder())
         before.put_back()
         if changed:
             return None, f"a step changes {', '.join(sorted(changed)[:3])}, which a program would freeze"
@@ -198,7 +232,7 @@ class CompiledEvaluation:
         parts = leaves(batch)
         key = tuple((tuple(leaf.shape), leaf.dtype) for leaf in parts)
         if key not in self._programs:
-            self._programs[key] = self._made(batch) if len(self._programs) < MOST_PROGRAMS else None
+            self._programs[key] = self._tried(batch, key) if len(self._programs) < MOST_PROGRAMS else None
         program = self._programs[key]
         if program is None:
             return self._eager(batch)
@@ -208,22 +242,56 @@ class CompiledEvaluation:
         # Copies: the next batch overwrites the results, and a metric may keep what it was given.
         return paddle.Tensor(output).clone(), paddle.Tensor(loss).clone()
 
-    def _made(self, batch: Batch) -> Program | None:
-        """A program that agrees with eager on this batch, or None."""
+    def _tried(self, batch: Batch, shapes: Any) -> Program | None:
+        """A program that agrees with eager on this batch, or None; an earlier run's must agree to the bit."""
         run = self._run
         before = Python(run)
+        expected = self._eager(batch)
+        before.put_back()
+
+        def agrees(program: Program, tolerance: float) -> bool:
+            found = program([private.storage(leaf) for leaf in leaves(batch)])
+            return all(np.allclose(one.numpy(), np.asarray(other), rtol=tolerance, atol=tolerance / 10, equal_nan=True)
+                       for one, other in zip(expected, found, strict=True))  # fmt: skip
+
+        key = (identity(run), shapes)
+        kept: Program | None = run.kept.find("evaluation program", key)
+        if kept is not None and kept.adopt(run) and agrees(kept, 0.0):
+            return kept
         try:
             program = EvaluationProgram(run, batch, self._place)
         except Exception:
             return None
         finally:
             before.put_back()
-        expected = self._eager(batch)
-        before.put_back()
-        found = program([private.storage(leaf) for leaf in leaves(batch)])
-        same = all(np.allclose(one.numpy(), np.asarray(other), rtol=1e-5, atol=1e-6, equal_nan=True)
-                   for one, other in zip(expected, found, strict=True))  # fmt: skip
-        return program if same else None
+        if not agrees(program, 1e-5):
+            return None
+        if key[0] and program.remember(run):
+            run.kept.keep("evaluation program", key, program, MOST_KEPT)
+        return program
+
+
+def identity(run: Any) -> str:
+    """All that a program may depend on beside shapes: two runs with one identity can be made by one program.
+
+    '' where a hook of somebody else's than the run's components is part of it. The learning rate is fed to a program, so
+    it is left out, as are the seed and what only decides when something happens.
+    """
+    for hook in TRACED:
+        if any(one.plugin_name not in run.components for one in getattr(run.hook, hook).get_hookimpls()):
+            return ""
+    values = {key: value for key, value in run.values.items() if key not in ("seed", "runtime", "trainer")}
+    values["optimizer"] = {key: value for key, value in values["optimizer"].items() if key != "learning_rate"}
+    schedule = run.components.get("schedule")
+    if [caller.name for caller in run.manager.get_hookcallers(schedule) or ()] == ["build_schedule"]:
+        del values["schedule"]
+    return json.dumps([run.components_chosen, run.config.trainer.precision.name, values], sort_keys=True, default=str)
+
+
+def _changed(run: Any) -> list[Any]:
+    """The tensors that a step changes."""
+    accumulators = run.optimizers[0].optimizer._accumulators.values()
+    return [*run.model.state_dict().values(), *(tensor for one in accumulators for tensor in one.values())]
 
 
 def _seeder() -> Callable[[int], Any]:

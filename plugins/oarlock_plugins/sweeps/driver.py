@@ -13,10 +13,12 @@ from typing import Any, Protocol
 
 from oarlock import Exit, UserError
 from oarlock_plugins.sweeps.composer import Composer
+from oarlock_plugins.sweeps.folders import LOGS, KeptFolders
 from oarlock_plugins.sweeps.ledger import ENDED, FINISHED, Ledger, Trial
 from oarlock_plugins.sweeps.options import Search as Options
 from oarlock_plugins.sweeps.outcome import (
     Outcome,
+    make_outcome,
     mark_failed,
     objective_values,
     read_outcome,
@@ -84,6 +86,7 @@ class Driver:
         self.search = Search(self.composer, sampler, options.pruner, trials, options.sampler_seed,
                              max(1, len(options.objectives)), pruning, len(points))  # fmt: skip
         self._recover()
+        self._kept = KeptFolders(self.folder, options.keep, self.total, self.ledger)
 
     # --- from beginning to end
 
@@ -98,6 +101,7 @@ class Driver:
                     break
                 for trial, message in pool.wait(TICK_SECONDS):
                     self._hear(pool, self.ledger.trials[trial], message)
+                self.ledger.settle()
                 self._watch(pool)
                 self.display.update(self)
                 if self.interrupted > 1:
@@ -150,6 +154,7 @@ class Driver:
                 "folder": str(self.folder / trial.folder),
                 "log": str(self.log(trial)),
                 "prunes": self._prunes(trial),
+                "bar": self._kept.bar(),
             })  # fmt: skip
 
     def _next(self) -> Trial | None:
@@ -211,7 +216,7 @@ class Driver:
             self._report(pool, trial, message)
         elif kind in ("done", "failed", "interrupted", "lost"):
             seconds = time.monotonic() - self._since.pop(trial.number, time.monotonic())
-            self._finished(trial, kind, message.get("error", ""), seconds)
+            self._finished(trial, kind, message.get("error", ""), seconds, message.get("outcome"))
 
     def _report(self, pool: Pool, trial: Trial, message: dict[str, Any]) -> None:
         name, direction = self.ledger.objectives[0]
@@ -230,8 +235,10 @@ class Driver:
             reason = f"{self.options.pruner} at evaluation {evaluation}: {name} {value}"
             pool.tell(trial.number, {"do": "verdict", "prune": behind, "reason": reason})
 
-    def _finished(self, trial: Trial, kind: str, error: str, seconds: float) -> None:
+    def _finished(self, trial: Trial, kind: str, error: str, seconds: float, told: dict[str, Any] | None) -> None:
         outcome = read_outcome(self.folder / trial.folder)
+        if outcome is None and told:
+            outcome = make_outcome(told, told["history"])
         killed = self._killed.pop(trial.number, None)
         if kind == "done" and outcome is not None:
             self._end(trial, outcome.status, "", seconds, outcome)
@@ -252,6 +259,7 @@ class Driver:
                 self._queue.append(trial)
                 return
         self._record_end(trial, status, error, seconds, outcome)
+        self._kept.tidy()
         self.display.ended(self, trial)
 
     def _record_end(self, trial: Trial, status: str, error: str, seconds: float, outcome: Outcome | None) -> None:
@@ -391,7 +399,7 @@ class Driver:
 
     def log(self, trial: Trial) -> Path:
         """Where a trial's output is."""
-        return self.folder / "logs" / f"{trial.folder}.txt"
+        return self.folder / LOGS / f"{trial.folder}.txt"
 
     def _settle(self, monitor: str, directions: dict[str, str]) -> None:
         """Learn from the first run which metrics there are.

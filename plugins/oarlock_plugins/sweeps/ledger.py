@@ -10,6 +10,7 @@ import fcntl
 import json
 import math
 import os
+import time
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 from oarlock import UserError
 
 LEDGER = "ledger.jsonl"
+SYNC_SECONDS = 0.1
 # How a trial can have ended for good.
 FINISHED = ("completed", "early_stopped", "pruned")
 ENDED = (*FINISHED, "failed")
@@ -94,19 +96,32 @@ class Ledger:
         events, self.damaged, good = read(content)
         if good < len(content):
             self._file.truncate(good)
+        self._due = False
+        self._synced = time.monotonic()
         for event in events:
             apply(event, self)
 
     def write(self, event: str, *, sync: bool = False, **values: Any) -> None:
-        """Add a line; with `sync` it is on the disk when this returns."""
+        """Add a line, which outlives this process. With `sync` it soon outlives the machine too: see `settle`."""
         record = {"event": event, **_finite(values)}
         self._file.write(seal(record))
         self._file.flush()
-        if sync:
-            os.fsync(self._file.fileno())
+        self._due = self._due or sync
+        self.settle()
         apply(record, self)
 
+    def settle(self) -> None:
+        """Bring to the disk what asked for it, some times a second at most: a disk takes as long as a short trial."""
+        if self._due and time.monotonic() - self._synced >= SYNC_SECONDS:
+            self._sync()
+
+    def _sync(self) -> None:
+        os.fsync(self._file.fileno())
+        self._due, self._synced = False, time.monotonic()
+
     def close(self) -> None:
+        if self._due:
+            self._sync()
         self._file.close()
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import field
+from importlib.util import find_spec
 from typing import Any, Dict, Optional  # noqa: UP035
 
 from oarlock import component, nearest
-from oarlock_plugins.sweeps.search import PRUNERS, SAMPLERS, missing_package
 
+SAMPLERS = ("grid", "random", "tpe", "cmaes", "nsgaii", "qmc", "gp")
+# What Optuna imports for a sampler and does not install.
+PACKAGES = {"cmaes": ("cmaes",), "qmc": ("scipy",), "gp": ("torch", "scipy")}
+PRUNERS = ("none", "asha", "hyperband", "median")
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES = {"": 1, "B": 1} | {
     f"{letter}{rest}": 1 << 10 * power for power, letter in enumerate("KMGT", 1) for rest in ("", "B", "iB")
@@ -32,6 +36,8 @@ class Search:
         trial_timeout: a trial that takes longer has failed: seconds, or 90s, 15m, 8h.
         memory_limit: a trial that holds more memory has failed: bytes, or 800M, 4G.
         retries: how often a trial that failed is taken up again, from its last checkpoint.
+        keep: so many folders are kept, of the best trials and of those that failed; a larger sweep has of the others the
+            ledger's lines, and the command that repeats each.
         sampler_seed: the seed of the sampler, apart from those of the trials.
         params: what to sweep over, for a file: `{optimizer.learning_rate: "tag(log, interval(1e-4, 1e-1))"}`.
     """
@@ -47,6 +53,7 @@ class Search:
     trial_timeout: Any = None
     memory_limit: Any = None
     retries: int = 0
+    keep: int = 100
     sampler_seed: int = 0
     params: Dict[str, Any] = field(default_factory=dict)  # noqa: UP006
 
@@ -57,7 +64,15 @@ class Search:
             raise ValueError(f"sampler={self.sampler}: it needs the package '{package}'; pip install {package}")
         if self.pruner not in PRUNERS:
             raise ValueError(f"pruner={self.pruner}: there is no such pruner. {nearest(self.pruner, PRUNERS)}")
-        least = {"trials": 1, "seeds": 1, "warmup": 1, "reduction_factor": 2, "retries": 0, "sampler_seed": 0}
+        least = {
+            "trials": 1,
+            "seeds": 1,
+            "warmup": 1,
+            "reduction_factor": 2,
+            "retries": 0,
+            "keep": 1,
+            "sampler_seed": 0,
+        }
         for name, value in least.items():
             given = getattr(self, name)
             if given is not None and given < value:
@@ -75,6 +90,11 @@ class Search:
             )
         if self.sampler == "cmaes" and len(self.objectives) > 1:
             raise ValueError("sampler=cmaes: it searches for one objective; choose nsgaii, tpe or random")
+
+
+def missing_package(sampler: str) -> str:
+    """The first package that a sampler needs and that is not installed; ''."""
+    return next((package for package in PACKAGES.get(sampler, ()) if find_spec(package) is None), "")
 
 
 def _amount(name: str, value: Any, units: dict[str, float], expected: str) -> float | None:

@@ -50,6 +50,11 @@ def read_outcome(folder: Path) -> Outcome | None:
         history = read_history(folder)
     except (OSError, ValueError):
         return None
+    return make_outcome(record, history)
+
+
+def make_outcome(record: dict[str, Any], history: list[dict[str, Any]]) -> Outcome:
+    """What a record says together with a run's evaluations; a worker tells both of a run that has no folder."""
     best = record.get("best")
     metrics = dict(record.get("metrics") or {})
     if best is not None:
@@ -59,7 +64,7 @@ def read_outcome(folder: Path) -> Outcome | None:
     finite = {name: value for name, value in metrics.items() if value is not None}
     epochs = int(history[-1]["epoch"]) if history else 0
     return Outcome(record["status"], record["reason"], finite, best, epochs, record["monitor"],
-                   record["directions"], record["command"], record)  # fmt: skip
+                   record["directions"], record.get("command", []), record)  # fmt: skip
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:

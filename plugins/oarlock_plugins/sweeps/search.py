@@ -6,18 +6,14 @@ import statistics
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import islice, product
 from typing import Any
 
 from oarlock import UserError
 from oarlock_plugins.sweeps.composer import Composer
+from oarlock_plugins.sweeps.options import missing_package
 from oarlock_plugins.sweeps.space import Parameter
 
-SAMPLERS = ("grid", "random", "tpe", "cmaes", "nsgaii", "qmc", "gp")
-# What Optuna imports for a sampler and does not install.
-PACKAGES = {"cmaes": ("cmaes",), "qmc": ("scipy",), "gp": ("torch", "scipy")}
-PRUNERS = ("none", "asha", "hyperband", "median")
 # How often a sampler may propose what was tried before until a finite space counts as used up.
 PATIENCE = 100
 # A grid of more points than this has no known number of them.
@@ -233,11 +229,6 @@ def grid(composer: Composer) -> Iterator[dict[str, str]]:
 def aggregate(values: list[list[float]]) -> list[float] | None:
     """The mean over the repetitions, objective by objective."""
     return [statistics.fmean(column) for column in zip(*values, strict=True)] if values else None
-
-
-def missing_package(sampler: str) -> str:
-    """The first package that a sampler needs and that is not installed; ''."""
-    return next((package for package in PACKAGES.get(sampler, ()) if find_spec(package) is None), "")
 
 
 def _study(sampler: str, pruner: str, seed: int, objectives: int, pruning: dict[str, int]) -> Any:

@@ -35,10 +35,11 @@ class Line:
 
     Attributes:
         stopping: whether what is training shall be saved and left.
+        bare: whether what is training has no folder, as far as is known here.
     """
 
     def __init__(self, connection: Connection) -> None:
-        self.stopping = False
+        self.stopping = self.bare = False
         self.run: Any = None
         self._training = False
         self._connection = connection
@@ -58,12 +59,12 @@ class Line:
         return self._inbox.get()
 
     @contextlib.contextmanager
-    def training(self) -> Iterator[None]:
-        self._training, self.stopping = True, False
+    def training(self, bare: bool) -> Iterator[None]:
+        self._training, self.stopping, self.bare = True, False, bare
         try:
             yield
         finally:
-            self._training, self.run = False, None
+            self._training, self.bare, self.run = False, False, None
 
     def interrupt(self) -> None:
         """Have the run saved and left after its present step."""
@@ -76,6 +77,8 @@ class Line:
             try:
                 message = json.loads(self._connection.recv_bytes())
             except (EOFError, OSError):
+                if self.bare:
+                    os._exit(1)  # there is nothing to save, and the next driver begins this trial anew
                 self._inbox.put({"do": "leave"})
                 self.interrupt()
                 time.sleep(GRACE_SECONDS)
@@ -98,6 +101,7 @@ class Reporter:
 
     def __init__(self, line: Line, prunes: bool) -> None:
         self._line, self._prunes = line, prunes
+        self.outcome: dict[str, Any] | None = None
 
     @hookimpl
     def on_run_start(self, run):
@@ -118,6 +122,11 @@ class Reporter:
             elif answer["do"] == "leave":
                 self._prunes = False
 
+    @hookimpl
+    def on_run_end(self, run):
+        self.outcome = {"status": run.status, "reason": run.stop_reason, "metrics": run.metrics, "best": run.best,
+                        "history": run.history, "monitor": run.monitor, "directions": run.directions}  # fmt: skip
+
 
 def main(descriptor: int) -> None:
     """Work for the driver at the other end of a socket."""
@@ -134,19 +143,21 @@ def work(connection: Connection) -> None:
         return
     line.send("ready", pid=os.getpid(), host=socket.gethostname())
     while (job := line.next())["do"] == "train":
-        with written_to(Path(job["log"])), line.training():
-            message, error = _train(runner, job, line)
-        line.send(message, trial=job["trial"], error=error)
+        reporter = Reporter(line, job["prunes"])
+        with written_to(Path(job["log"])), line.training(job["bar"] is not None):
+            message, error = _train(runner, job, reporter)
+        line.send(message, trial=job["trial"], error=error, outcome=reporter.outcome if message == "done" else None)
 
 
-def _train(runner: Runner, job: dict[str, Any], line: Line) -> tuple[str, str]:
+def _train(runner: Runner, job: dict[str, Any], reporter: Reporter) -> tuple[str, str]:
     """One trial, begun or taken up where it stands; how it ended, and why it failed."""
-    folder, hooks = Path(job["folder"]), [Reporter(line, job["prunes"])]
+    folder, hooks, bar = Path(job["folder"]), [reporter], job["bar"]
     try:
         if (folder / "run.json").is_file():
             runner.resume(folder, hooks)
         else:
-            runner.train(Experiment(**job["experiment"]), folder, hooks)
+            keeps = (lambda run: beyond(run, **bar)) if bar is not None else None
+            runner.train(Experiment(**job["experiment"]), folder, hooks, keeps)
     except Interrupted:
         return "interrupted", ""
     except OarlockError as error:
@@ -158,6 +169,24 @@ def _train(runner: Runner, job: dict[str, Any], line: Line) -> tuple[str, str]:
         traceback.print_exc()
         return "failed", f"{type(error).__name__}: {error}".strip().splitlines()[0]
     return "done", ""
+
+
+def beyond(run: Any, name: str, direction: str, value: float | None) -> bool:
+    """Whether a run's best weights are better than the worst that has a folder.
+
+    Args:
+        run: the run, after its last step.
+        name: the metric.
+        direction: 'max' or 'min'.
+        value: what it must be better than; None where every run gets a folder still.
+    """
+    if run.status == "pruned":
+        return False
+    at_best = next((row for row in run.history if run.best and row["step"] == run.best["step"]), {})
+    found = run.best["value"] if run.best and run.best["monitor"] == name else at_best.get(name)
+    if value is None or found is None:  # a metric of the test is not known yet
+        return True
+    return bool(found > value if direction == "max" else found < value)
 
 
 @contextlib.contextmanager
@@ -178,6 +207,8 @@ def written_to(log: Path) -> Iterator[None]:
         for descriptor, kept in zip((1, 2), before, strict=True):
             os.dup2(kept, descriptor)
             os.close(kept)
+        if not log.stat().st_size:
+            log.unlink()
 
 
 def memory() -> int:

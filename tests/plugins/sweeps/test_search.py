@@ -10,7 +10,8 @@ import pytest
 
 from oarlock import UserError
 from oarlock_plugins.sweeps import search
-from oarlock_plugins.sweeps.search import PACKAGES, PRUNERS, SAMPLERS, Search, aggregate, grid, missing_package
+from oarlock_plugins.sweeps.options import PACKAGES, PRUNERS, SAMPLERS, missing_package
+from oarlock_plugins.sweeps.search import Search, aggregate, grid
 from oarlock_plugins.sweeps.space import parse_space
 
 INSTALLED = [sampler for sampler in SAMPLERS if sampler != "grid" and not missing_package(sampler)]

@@ -1,0 +1,56 @@
+"""What ten callbacks cost a step of *small*, beside the same run without them, in turns; and the same run once more.
+
+The ten count steps, epochs and evaluations, or epochs alone; beside them stand the default callbacks. Turns are those of
+training.py; here the reference takes one before and after each of the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import machine
+import trainers
+from workloads import WORKLOADS, prepare
+
+BAR = 1.02
+VARIANTS = ["oarlock-again", "ten-callbacks", "ten-epoch-callbacks"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5, help="rounds, of new processes each (%(default)s)")
+    parser.add_argument("--turns", type=int, default=15, help="turns of each process in a round (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=0.4, help="the least that a turn takes (%(default)s)")
+    machine.results_argument(parser)
+    args = parser.parse_args()
+    print(machine.description("oarlock", "paddlepaddle") + f"; {args.rounds} rounds of {args.turns} turns, one thread")
+    workload = WORKLOADS["small"]
+    with tempfile.TemporaryDirectory() as scratch:
+        spec, train, _ = prepare("small", workload, Path(scratch))
+        rounds = [
+            trainers.run_round(VARIANTS, spec, Path(scratch), 1, args.turns, args.seconds, every=1)
+            for _ in range(args.rounds)
+        ]
+    steps = train // workload.batch_size
+    epochs, ratios = trainers.gather(rounds, "epoch"), trainers.gather(rounds, "ratio")
+    figures = {
+        name: {
+            "microseconds_per_step": machine.summary([1e6 * seconds / steps for seconds in epochs[name]]),
+            "ratio": machine.summary(ratios[name]),
+        }
+        for name in epochs
+    }  # fmt: skip
+    print("\n| small | µs a step | × without | bar |\n|---|---|---|---|")
+    for name, figure in figures.items():
+        bar = machine.verdict(figure["ratio"]["median"], BAR, at_least=False) if name == "ten-callbacks" else ""
+        step, ratio = figure["microseconds_per_step"], figure["ratio"]
+        print(f"| {name} | {step['median']:.1f} ({step['low']:.1f}..{step['high']:.1f}) "
+              f"| {ratio['median']:.4f} ({ratio['low']:.4f}..{ratio['high']:.4f}) | {bar} |")  # fmt: skip
+    kept = {"rounds": args.rounds, "figures": figures, "bar": BAR, "missing": trainers.reasons(rounds)}
+    print(machine.keep(args.results, "callbacks", ["oarlock", "paddlepaddle"], kept))
+
+
+if __name__ == "__main__":
+    main()

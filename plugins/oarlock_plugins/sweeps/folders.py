@@ -1,0 +1,64 @@
+"""Which trials of a large sweep keep their folder: the best, and those that failed."""
+
+from __future__ import annotations
+
+import bisect
+import shutil
+from pathlib import Path
+from typing import Any
+
+from oarlock_plugins.sweeps.ledger import FINISHED, Ledger, Trial
+
+LOGS = "logs"
+
+
+class KeptFolders:
+    """The folders of a sweep's trials, of which a large sweep keeps the best.
+
+    Args:
+        folder: the sweep's folder.
+        most: how many may stay.
+        total: how many trials there will be, where that is known.
+        ledger: the trials.
+    """
+
+    def __init__(self, folder: Path, most: int, total: int | None, ledger: Ledger) -> None:
+        self._folder, self._most, self._ledger = folder, most, ledger
+        self._total = total
+        self._seen: set[int] = set()
+        # (cost, number) of those that have a folder, the best first.
+        self._ranked: list[tuple[float, int]] = []
+
+    @property
+    def limited(self) -> bool:
+        """Whether some trials will have no folder. Of several objectives none says which."""
+        count = self._total if self._total is not None else len(self._ledger.trials)
+        return count > self._most and len(self._ledger.objectives) == 1
+
+    def bar(self) -> dict[str, Any] | None:
+        """What a trial must be better than to get a folder when it ends; None where each has one from its start."""
+        if not self.limited:
+            return None
+        name, direction = self._ledger.objectives[0]
+        worst = self._ranked[-1][0] if len(self._ranked) >= self._most else None
+        value = None if worst is None else worst if direction == "min" else -worst
+        return {"name": name, "direction": direction, "value": value}
+
+    def tidy(self) -> None:
+        """Note the trials that have ended, and remove the folders of those that are not among the best."""
+        if not self.limited:
+            return
+        sign = 1.0 if self._ledger.objectives[0][1] == "min" else -1.0
+        for trial in self._ledger.trials.values():
+            if trial.number not in self._seen and trial.status in FINISHED:
+                self._seen.add(trial.number)
+                if (self._folder / trial.folder).is_dir():
+                    good = trial.objective is not None and trial.status != "pruned"
+                    cost = sign * trial.objective[0] if good and trial.objective else float("inf")
+                    bisect.insort(self._ranked, (cost, trial.number))
+        while len(self._ranked) > self._most:
+            self._remove(self._ledger.trials[self._ranked.pop()[1]])
+
+    def _remove(self, trial: Trial) -> None:
+        shutil.rmtree(self._folder / trial.folder, ignore_errors=True)
+        (self._folder / LOGS / f"{trial.folder}.txt").unlink(missing_ok=True)

@@ -1,0 +1,166 @@
+"""Many runs in one process: what one leaves for the next changes nothing in it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+import oarlock
+from oarlock import Experiment, Runner, UserError, checkpoint, hookimpl
+from oarlock.checking import chosen_components
+from oarlock.config import compose
+from oarlock.plugins import load_host
+
+BASE = ["optimizer=momentum", "model.widths=[16]", "model.dropout=0.2", "trainer.epochs=2", "callback=[]"]
+
+
+def experiment(*overrides):
+    host = load_host()
+    composed = compose(host, [*BASE, *overrides]).config
+    values = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
+    return Experiment(values, chosen_components(composed, host.registry), list(overrides), [])
+
+
+def end(folder):
+    files = checkpoint.newest_intact(folder / "checkpoints")[1]
+    arrays = {name: checkpoint.unpack_arrays(files[name]) for name in files if name.endswith(".safetensors")}
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return arrays, [{key: value for key, value in row.items() if key != "time"} for row in rows]
+
+
+def equal(one, other):
+    (arrays, rows), (other_arrays, other_rows) = one, other
+    assert rows == other_rows
+    assert arrays.keys() == other_arrays.keys()
+    for file, tensors in arrays.items():
+        for name, array in tensors.items():
+            np.testing.assert_array_equal(array, other_arrays[file][name], err_msg=f"{file} {name}")
+
+
+CHANGES = [
+    ["optimizer.learning_rate=0.05"],
+    ["optimizer.learning_rate=0.01", "seed=7"],
+    ["schedule=cosine"],
+    ["optimizer.momentum=0.5"],
+    ["model.dropout=0.4"],
+    ["optimizer.learning_rate=0.02", "data.split_seed=3"],
+    ["trainer.batch_size=16"],
+    ["task.label_smoothing=0.1"],
+    [],
+]
+
+
+def test_each_run_of_a_process_is_the_one_that_it_would_be_alone(tmp_path):
+    runner = Runner()
+    for number, change in enumerate(CHANGES):
+        runner.train(experiment(*change), tmp_path / f"after-{number}")
+        oarlock.train([*BASE, *change, f"hydra.run.dir={tmp_path}/alone-{number}"])
+        equal(end(tmp_path / f"after-{number}"), end(tmp_path / f"alone-{number}"))
+
+
+def test_what_differs_in_the_learning_rate_alone_is_not_traced_again(tmp_path, monkeypatch):
+    from oarlock_plugins.engines import step
+
+    made = []
+
+    class Counted(step.StepProgram):
+        def __init__(self, *arguments):
+            made.append(1)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(step, "StepProgram", Counted)
+    runner = Runner()
+    for number, rate in enumerate((0.1, 0.05, 0.01)):
+        runner.train(experiment(f"optimizer.learning_rate={rate}", f"seed={number}"), tmp_path / str(number))
+    assert len(made) == 1
+    runner.train(experiment("optimizer.momentum=0.5"), tmp_path / "other")
+    assert len(made) == 2
+
+
+def test_an_optimizer_that_holds_its_rate_as_a_number_gets_a_program_of_its_own(tmp_path, monkeypatch):
+    """The rate of the first run would otherwise be that of all."""
+    import paddle
+
+    class Held(paddle.optimizer.SGD):
+        def __init__(self, learning_rate, **others):
+            super().__init__(1.0, **others)
+            self.held = learning_rate
+
+        def _append_optimize_op(self, block, pair):
+            parameter, gradient = pair
+            return super()._append_optimize_op(block, (parameter, gradient * self.held))
+
+    Held.__module__ = paddle.optimizer.SGD.__module__
+    monkeypatch.setattr(paddle.optimizer, "SGD", Held)
+    runner = Runner()
+    for name, rate in (("a", 0.5), ("b", 0.001)):
+        runner.train(experiment("optimizer=sgd", f"optimizer.learning_rate={rate}"), tmp_path / name)
+        oarlock.train([*BASE, "optimizer=sgd", f"optimizer.learning_rate={rate}", f"hydra.run.dir={tmp_path}/{name}1"])
+        equal(end(tmp_path / name), end(tmp_path / f"{name}1"))
+
+
+def test_a_value_that_is_refused_leaves_nothing_behind(tmp_path):
+    runner = Runner()
+    runner.train(experiment(), tmp_path / "first")
+    bad = experiment()
+    bad.values["optimizer"]["learning_rate"], bad.values["optimizer"]["momentum"] = 0.5, "much"
+    with pytest.raises(Exception, match="much"):
+        runner.train(bad, tmp_path / "bad")
+    runner.train(experiment(), tmp_path / "again")
+    equal(end(tmp_path / "first"), end(tmp_path / "again"))
+
+
+class Doubles:
+    """Changes what is done to the rows, from its first epoch on."""
+
+    @hookimpl
+    def on_run_start(self, run):
+        run.data.transform_batch = lambda batch, rng: oarlock.Batch(batch.inputs * 2, batch.targets)
+
+
+def test_what_a_callback_does_to_the_data_ends_with_its_run(tmp_path):
+    runner = Runner()
+    runner.train(experiment(), tmp_path / "before")
+    runner.train(experiment(), tmp_path / "changed", hooks=[Doubles()])
+    runner.train(experiment(), tmp_path / "after")
+    equal(end(tmp_path / "before"), end(tmp_path / "after"))
+    assert end(tmp_path / "before")[1] != end(tmp_path / "changed")[1]
+
+
+def test_a_run_that_is_not_worth_a_folder_leaves_none(tmp_path):
+    runner = Runner()
+    result = runner.train(experiment(), tmp_path / "gone", keeps=lambda run: False)
+    assert not list(tmp_path.iterdir())
+    kept = runner.train(experiment(), tmp_path / "kept", keeps=lambda run: run.best["value"] > 0.5)
+    assert kept.metrics == result.metrics
+    oarlock.train([*BASE, f"hydra.run.dir={tmp_path}/alone"])
+    equal(end(tmp_path / "kept"), end(tmp_path / "alone"))
+    record, alone = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("kept", "alone"))
+    assert {**record, "times": 0, "command": 0} == {**alone, "times": 0, "command": 0}
+    assert "epoch 2" in (tmp_path / "kept" / "train.log").read_text()
+
+
+def test_a_run_without_a_folder_gets_one_when_it_fails_or_is_asked_for_it(tmp_path):
+    class Fails:
+        @hookimpl
+        def on_epoch_end(self, run):
+            raise RuntimeError("no")
+
+    runner = Runner()
+    with pytest.raises(oarlock.RunFailed, match="no"):
+        runner.train(experiment(), tmp_path / "failed", hooks=[Fails()], keeps=lambda run: False)
+    assert json.loads((tmp_path / "failed" / "run.json").read_text())["status"] == "failed"
+    assert "RuntimeError: no" in (tmp_path / "failed" / "train.log").read_text()
+
+    class Writes:
+        @hookimpl
+        def on_epoch_end(self, run):
+            (run.folder / "mine.txt").write_text("here")
+
+    runner.train(experiment(), tmp_path / "asked", hooks=[Writes()], keeps=lambda run: False)
+    assert (tmp_path / "asked" / "mine.txt").read_text() == "here"
+    with pytest.raises(UserError, match="exists already"):
+        runner.train(experiment(), tmp_path / "asked", keeps=lambda run: True)
