@@ -95,6 +95,7 @@ EXITS = {
     Exit.DONE: "done",
     Exit.RUN_FAILED: "the run failed, or one of a sweep's did",
     Exit.BAD_INPUT: "the input is wrong; nothing was started",
+    Exit.REFUSED: "`oarlock update` has trained a model and not published it, since it is worse than the live one",
     Exit.INTERRUPTED: "stopped by a signal, saved, and resumable",
 }
 

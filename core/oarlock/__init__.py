@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from oarlock.commands import Result, Runner, train
     from oarlock.config import Experiment
     from oarlock.data import Arrays, Batch, Data, InputSpec, ModelSpec, Rows, each
-    from oarlock.evaluation import Metric
+    from oarlock.evaluation import Metric, evaluate
     from oarlock.optimization import decays
-    from oarlock.recorded import load_run
+    from oarlock.recorded import load_experiment, load_run, vary_experiment
     from oarlock.run import Run
     from oarlock.sealed import scratch_folder, seal, verify, write_atomically
     from oarlock.step import build_eager_evaluation, build_eager_step, read_losses
@@ -41,11 +41,14 @@ _LAZY = {
     "build_eager_step": "step",
     "decays": "optimization",
     "each": "data",
+    "evaluate": "evaluation",
+    "load_experiment": "recorded",
     "load_run": "recorded",
     "read_losses": "step",
     "scratch_folder": "sealed",
     "seal": "sealed",
     "train": "commands",
+    "vary_experiment": "recorded",
     "verify": "sealed",
     "write_atomically": "sealed",
 }
@@ -75,8 +78,10 @@ __all__ = [
     "component",
     "decays",
     "each",
+    "evaluate",
     "hookimpl",
     "hookspec",
+    "load_experiment",
     "load_run",
     "nearest",
     "read_losses",
@@ -84,6 +89,7 @@ __all__ = [
     "seal",
     "shown_path",
     "train",
+    "vary_experiment",
     "verify",
     "warn",
     "write_atomically",

@@ -97,6 +97,7 @@ class Runner:
         folder: Path,
         hooks: Sequence[object] = (),
         keeps: Callable[[Run], bool] | None = None,
+        command: Sequence[str] | None = None,
     ) -> Result:
         """Train a composed experiment in a new folder.
 
@@ -106,13 +107,15 @@ class Runner:
             hooks: objects with `@hookimpl` methods, called after those of the components.
             keeps: asked after the last step whether the run is worth a folder. It gets one earlier where a checkpoint is
                 due or something fails. By default every run has one from its beginning.
+            command: what to type for the same run, where that is not to train the experiment's overrides.
 
         Raises:
             UserError: the parts do not fit, or the folder is there already.
             RunFailed: the run failed; its folder says how.
             Interrupted: a signal came; the run is saved.
         """
-        typed, command = self._typed(experiment), experiment.command
+        typed = self._typed(experiment)
+        command = experiment.command if command is None else command
         run = train_config(self._host, typed, folder, number=False, hooks=hooks, command=command, kept=self._kept,
                            keeps=keeps)  # fmt: skip
         return result_of(run)

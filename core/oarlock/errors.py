@@ -16,6 +16,7 @@ class Exit(IntEnum):
     DONE = 0
     RUN_FAILED = 1
     BAD_INPUT = 2
+    REFUSED = 3
     INTERRUPTED = 75
 
 

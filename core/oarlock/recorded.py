@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from oarlock import checkpoint, config
-from oarlock.checking import check
+from oarlock.checking import check, chosen_components
 from oarlock.config_files import read_yaml
 from oarlock.errors import RunFailed, UserError, nearest, shown_path, warn
 from oarlock.evaluation import evaluate as evaluate_split
@@ -16,6 +17,7 @@ from oarlock.experiment import build_run
 from oarlock.plugins import NO_DISTRIBUTION, Host, load_host
 from oarlock.record import CONFIG, RunFolder
 from oarlock.run import Run
+from oarlock.selection import flags_of
 from oarlock.translation import user_errors
 
 
@@ -43,6 +45,44 @@ def load_run(folder: Path, overrides: Sequence[str] = ()) -> Run:
     run.record = record
     run.model.eval()
     return run
+
+
+def load_experiment(folder: Path) -> config.Experiment:
+    """What a recorded run was made of, as plain data: to be changed, and trained as another run.
+
+    Raises:
+        UserError: it is no run, or a component of it is not installed.
+    """
+    host = load_host()
+    return _plain(load_recorded(host, RunFolder(folder)), host, ())
+
+
+def vary_experiment(experiment: config.Experiment, overrides: Sequence[str]) -> config.Experiment:
+    """The experiment with other values, checked; it need not have been valid before.
+
+    Args:
+        experiment: its values and components.
+        overrides: `["trainer.epochs=3", "optimizer=sgd"]`; a list of components cannot be changed by one.
+
+    Raises:
+        UserError: a component is not installed, or a value is not valid.
+    """
+    host = load_host()
+    for path, component in experiment.components.items():
+        if component not in host.registry.entries:
+            group, _, name = component.partition("/")
+            raise UserError(f"{path}: {host.explain_missing(group, name)}")
+    typed = config.typed(OmegaConf.create(experiment.values), experiment.components, host.registry)
+    changed = config.apply_overrides(typed, overrides, host.registry)
+    with user_errors(host):
+        check(changed, host)
+    return _plain(changed, host, overrides)
+
+
+def _plain(composed: DictConfig, host: Host, overrides: Sequence[str]) -> config.Experiment:
+    values = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
+    chosen = chosen_components(composed, host.registry)
+    return config.Experiment(values, chosen, list(overrides), flags_of(os.environ))  # type: ignore[arg-type]
 
 
 def evaluate(folder: Path, overrides: Sequence[str] = (), splits: Sequence[str] = ()) -> dict[str, float]:

@@ -7,6 +7,8 @@ import pytest
 
 from oarlock.component import field_docs, summary
 from oarlock.plugins import load_host
+from oarlock_plugins.data.digits import Digits
+from oarlock_plugins.service.updates.store import keep
 from tests.plugins.data.test_mnist import small, write
 
 # A sweep is not part of a run: tests/plugins/sweeps is about it.
@@ -22,9 +24,24 @@ OVERRIDES = {
         "callback.early_stopping.balance_limit=9",
     ),
     "callback/ema": ("callback.ema.decay=0.5",),
+    "callback/frozen_batch_norm": (),
     "callback/progress": ("callback.progress.bar=false", "callback.progress.refresh_seconds=1"),
+    "data/arrays": (
+        "data=arrays", "data.path=ROOT/rows.npz", "data.inputs=x", "data.targets=y", "data.several_inputs=[]",
+        "data.valid_path=ROOT/valid.npz", "data.test_path=ROOT/valid.npz", "data.valid_fraction=0.3",
+        "data.test_fraction=0.1", "data.split_seed=3", "data.class_names=[no,yes,maybe]", "data.scale=2",
+    ),
+    "data/csv": (
+        "data=csv", "data.path=ROOT/rows.csv", "data.target=kind", "data.features=[b,a]", "data.target_kind=classes",
+        "data.delimiter=semicolon", "data.valid_path=ROOT/rows.csv", "data.test_path=ROOT/rows.csv",
+        "data.valid_fraction=0.3", "data.test_fraction=0.1", "data.split_seed=3", "data.class_names=[1,0]",
+        "data.standardise=false",
+    ),
     "data/digits": ("data=digits", "data.valid_fraction=0.3", "data.test_fraction=0.1", "data.split_seed=3"),
     "data/mnist": ("data=mnist", "data.root=ROOT", "data.valid_fraction=0.25", "data.split_seed=3"),
+    "data/update": (
+        "data=update", "+data@data.base=digits", "data.rows=KEPT", "data.earlier=[]", "data.replay=0.1", "data.replay_seed=4",
+    ),
     "engine/static": ("engine=static",),
     "model/bn_mlp": ("model=bn_mlp", "model.widths=[9,8]", "model.epsilon=1e-3", "model.momentum=0.5",
                      "model.dropout=0.1"),
@@ -47,6 +64,16 @@ OVERRIDES = {
 }  # fmt: skip
 
 
+def write_rows(folder):
+    """Small files for the data that comes from files."""
+    rng = np.random.default_rng(0)
+    for name in ("rows", "valid"):
+        inputs = rng.normal(size=(600, 2))
+        np.savez(folder / f"{name}.npz", x=inputs, y=(inputs.sum(axis=1) > 0).astype(int))
+    lines = [f"{a};{b};{int(a > b)}\n" for a, b in rng.normal(size=(600, 2))]
+    (folder / "rows.csv").write_text("a;b;kind\n" + "".join(lines))
+
+
 def test_all_are_tried():
     assert set(OVERRIDES) == set(BUILT_IN)
 
@@ -54,9 +81,13 @@ def test_all_are_tried():
 @pytest.mark.parametrize("path", sorted(BUILT_IN))
 def test_composes_and_trains_two_steps(train, tmp_path, path):
     write(tmp_path / "idx", *small(rows=20, height=12, width=12))
+    write_rows(tmp_path / "idx")
     group, _, name = path.partition("/")
     many = group in ("callback", "regularizer")
-    overrides = [override.replace("ROOT", str(tmp_path / "idx")) for override in OVERRIDES[path]]
+    kept = keep(tmp_path, Digits().build_data().train.take(slice(0, 60)))
+    overrides = [
+        override.replace("ROOT", str(tmp_path / "idx")).replace("KEPT", str(kept)) for override in OVERRIDES[path]
+    ]
     callbacks = f"trace,{name}" if group == "callback" else "trace"
     run = train(*overrides, "trainer.max_steps=2", "trainer.batch_size=5", callbacks=callbacks)
 

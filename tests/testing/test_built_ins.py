@@ -6,7 +6,10 @@ import pytest
 
 from oarlock.plugins import load_host
 from oarlock.testing import Subject, checks_for
+from oarlock_plugins.data.digits import Digits
+from oarlock_plugins.service.updates.store import keep
 from tests.plugins.data.test_mnist import small, write
+from tests.plugins.test_every_component import write_rows
 
 # The kit tries components in a run, and a sweep is not part of one.
 OWN = sorted(path for path, entry in load_host().registry.entries.items()
@@ -14,6 +17,9 @@ OWN = sorted(path for path, entry in load_host().registry.entries.items()
 
 # What they need beside them.
 NEEDS = {
+    "data/arrays": ["data.path=IDX/rows.npz", "data.inputs=x", "data.targets=y"],
+    "data/csv": ["data.path=IDX/rows.csv", "data.target=kind", "data.delimiter=semicolon"],
+    "data/update": ["+data@data.base=digits", "data.rows=KEPT", "data.replay=0.5"],
     "data/mnist": ["data.root=IDX", "trainer.batch_size=4", "trainer.evaluate_every=5 steps"],
     "model/lenet": ["data=mnist", "data.root=IDX", "trainer.batch_size=4"],
     "task/regression": ["data=curve", "model.widths=[8]"],
@@ -49,6 +55,8 @@ FIRST = {path.partition("/")[0]: path for path in reversed(OWN)}.values()
 def test_it_conforms(tmp_path, plugin, monkeypatch, path):
     monkeypatch.syspath_prepend(plugin(CURVE, "curve")["PYTHONPATH"])
     write(tmp_path / "idx", *small(rows=120, height=12, width=12))
-    needs = [word.replace("IDX", str(tmp_path / "idx")) for word in NEEDS.get(path, [])]
+    write_rows(tmp_path / "idx")
+    kept = keep(tmp_path, Digits().build_data().train.take(slice(0, 400)))
+    needs = [word.replace("IDX", str(tmp_path / "idx")).replace("KEPT", str(kept)) for word in NEEDS.get(path, [])]
     for name, check in checks_for(path).items():
         check(Subject(path, needs, tmp_path / name))

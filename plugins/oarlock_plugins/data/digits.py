@@ -6,6 +6,7 @@ from importlib import resources
 
 from oarlock import Arrays, Data, component, hookimpl
 from oarlock_plugins.data.scale import scale
+from oarlock_plugins.data.splits import check_fractions, split_rows
 
 
 @component
@@ -23,8 +24,7 @@ class Digits:
     split_seed: int = 0
 
     def __post_init__(self):
-        if not (self.valid_fraction >= 0 and self.test_fraction >= 0 and self.valid_fraction + self.test_fraction < 1):
-            raise ValueError("valid_fraction, test_fraction: expected two shares that leave rows to train on")
+        check_fractions(self.valid_fraction, self.test_fraction)
 
     @hookimpl
     def build_data(self):
@@ -33,9 +33,7 @@ class Digits:
         with resources.files("oarlock_plugins.data").joinpath("digits.npz").open("rb") as file:
             stored = np.load(file, allow_pickle=False)
             everything = Arrays(stored["images"], stored["labels"].astype("int64"))
-        rest, test = everything.split(self.test_fraction, self.split_seed)
-        train, valid = rest.split(self.valid_fraction / (1 - self.test_fraction), self.split_seed + 1)
         return Data(
-            train, valid if len(valid) else None, test if len(test) else None,
+            *split_rows(everything, self.valid_fraction, self.test_fraction, self.split_seed),
             class_names=[str(digit) for digit in range(10)], preprocess=scale(16),
         )  # fmt: skip

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from oarlock import Exit, UserError, shown_path
+from oarlock_plugins.service import on_ray
 
 _LIMITS = (
     ("--max-batch-rows", int, "N", "rows of a batch; 1 computes each request by itself"),
@@ -51,6 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="after a signal, say 'not ready' for so long before closing (%(default)s)")  # fmt: skip
     parser.add_argument("--grace", type=float, default=30.0, metavar="S",
                         help="then let requests in flight end, so long at most (%(default)s)")  # fmt: skip
+    on_ray.add_options(parser)
     limits = parser.add_argument_group("limits")
     for flag, kind, shown, text in _LIMITS:
         default = getattr(Settings, flag[2:].replace("-", "_"))
@@ -73,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
     fields = {key: value for key, value in settings_of.items() if key in Settings.__dataclass_fields__}
     settings = Settings(**{**fields, "token": token})
     _check_engine(settings.engine)
+    if args.on == "ray":
+        return on_ray.serve(settings, args)
     listener = listen(args.address, args.port)
     log = Log(args.log_format)
     host, port = listener.getsockname()[:2]

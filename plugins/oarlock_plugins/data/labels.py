@@ -1,0 +1,63 @@
+"""Classes by number: from names or numbers as a file has them."""
+
+from __future__ import annotations
+
+import re
+
+from oarlock import UserError, nearest
+
+WHOLE = re.compile(r"[+-]?\d+")
+
+
+def infer_classes(values):
+    """The names of the classes that targets tell of; None where they are numbers to predict.
+
+    Args:
+        values: an array of any shape. Texts are names, sorted, those that are whole numbers by their value; whole
+            numbers are classes from 0 to the largest; other numbers are no classes.
+    """
+    import numpy as np
+
+    if values.dtype.kind in "US":
+        names = [str(name) for name in np.unique(values.astype(str))]
+        return sorted(names, key=int) if all(map(WHOLE.fullmatch, names)) else names
+    if values.dtype.kind in "iub":
+        return [str(number) for number in range(int(values.max(initial=0)) + 1)]
+    return None
+
+
+def encode(values, class_names, where):
+    """Targets as class numbers, int64, in the shape of `values`.
+
+    Args:
+        values: names, or class numbers; numbers in a text are taken for names first.
+        class_names: by number.
+        where: from the place of a row to what a person calls it, `lambda row: f"rows.csv, line {row + 2}"`.
+
+    Raises:
+        UserError: one is no class; it names the row and the nearest class.
+    """
+    import numpy as np
+
+    numbers = {str(name): number for number, name in enumerate(class_names)}
+    kind = values.dtype.kind
+    if kind in "US":
+        texts = values.astype(str)
+        names, places = np.unique(texts, return_inverse=True)
+        known = numbers
+        if not set(names) <= set(numbers) and all(WHOLE.fullmatch(name) for name in names):
+            known = {name: int(name) for name in names if 0 <= int(name) < len(class_names)}
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            row = int(np.argwhere(texts == unknown[0])[0][0])
+            raise UserError(f"{where(row)}: '{unknown[0]}' is no class. {nearest(unknown[0], numbers)}")
+        return np.array([known[name] for name in names], "int64")[places].reshape(values.shape)
+    if kind not in "iub":
+        raise UserError(f"{where(0)}: the targets are {values.dtype}; expected class names, or numbers from 0 to "
+                        f"{len(class_names) - 1}.")  # fmt: skip
+    found = values.astype("int64")
+    wrong = np.argwhere((found < 0) | (found >= len(class_names)))
+    if len(wrong):
+        number = found[tuple(wrong[0])]
+        raise UserError(f"{where(int(wrong[0][0]))}: {number} is no class; expected 0 to {len(class_names) - 1}.")
+    return found

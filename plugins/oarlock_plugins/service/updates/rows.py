@@ -1,0 +1,85 @@
+"""Which rows are the same: what was trained on already is not new, and what is held out must not be trained on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from oarlock import Arrays
+
+
+def joined(parts: Sequence[Arrays]) -> Arrays:
+    """The rows of all of them, one after the other."""
+    first = parts[0]
+    if isinstance(first.inputs, Mapping):
+        inputs: Any = {name: np.concatenate([part.inputs[name] for part in parts]) for name in first.inputs}
+    else:
+        inputs = np.concatenate([part.inputs for part in parts])
+    return Arrays(inputs, np.concatenate([part.targets for part in parts]))
+
+
+def drawn(rows: Arrays, share: float, seed: int) -> Arrays:
+    """A random share of the rows, at least one where the share is not 0; with another seed others."""
+    count = min(len(rows), max(round(len(rows) * share), int(share > 0)))
+    chosen = np.random.default_rng([seed, len(rows)]).permutation(len(rows))[:count]
+    return rows.take(np.sort(chosen))
+
+
+def fingerprints(rows: Arrays, targets: bool = True) -> list[bytes]:
+    """A sum of each row, by which it is known again.
+
+    Args:
+        rows: in memory.
+        targets: whether rows that differ in their target only are different.
+    """
+    inputs = rows.inputs
+    leaves = [inputs[name] for name in sorted(inputs)] if isinstance(inputs, Mapping) else [inputs]
+    leaves = [np.ascontiguousarray(leaf) for leaf in [*leaves, *([rows.targets] if targets else [])]]
+    sums = []
+    for row in range(len(rows)):
+        digest = hashlib.blake2b(digest_size=16)
+        for leaf in leaves:
+            digest.update(leaf[row].tobytes())
+        sums.append(digest.digest())
+    return sums
+
+
+def can_be_told_apart(parts: Sequence[Arrays]) -> bool:
+    """Whether rows are known by their inputs: of those of a few discrete columns many are equal, and yet not the same.
+
+    Args:
+        parts: of one set of data: training, validation, test; no row is in two of them.
+    """
+    seen: set[bytes] = set()
+    for part in parts:
+        found = {*fingerprints(part, targets=False)}
+        if found & seen:
+            return False
+        seen |= found
+    return True
+
+
+def new_among(rows: Arrays, known: Iterable[Arrays], held_out: Iterable[Arrays]) -> tuple[Arrays | None, int, int]:
+    """What of `rows` is new.
+
+    Args:
+        rows: what was brought.
+        known: what was trained on already.
+        held_out: what must not be trained on, whatever its target.
+
+    Returns:
+        the new rows, or None where there are none; how many were known, or brought twice; how many are held out.
+    """
+    forbidden = {one for part in held_out for one in fingerprints(part, targets=False)}
+    seen = {one for part in known for one in fingerprints(part)}
+    new, held = [], 0
+    for row, (whole, inputs) in enumerate(zip(fingerprints(rows), fingerprints(rows, targets=False), strict=True)):
+        if inputs in forbidden:
+            held += 1
+        elif whole not in seen:
+            seen.add(whole)
+            new.append(row)
+    return (rows.take(np.array(new)) if new else None), len(rows) - len(new) - held, held

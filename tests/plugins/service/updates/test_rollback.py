@@ -1,0 +1,130 @@
+"""Which version is live: going back, restoring, and what cannot be."""
+
+import json
+import shutil
+
+import pytest
+
+from oarlock_plugins.service import models
+from tests.plugins.service.server.bundles import publish
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three versions of the model toy."""
+    for _ in range(3):
+        publish(tmp_path / "models")
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def rollback(oarlock, folder):
+    def run(*arguments, name="toy"):
+        return oarlock("rollback", name, "--models", folder, *arguments)
+
+    return run
+
+
+def test_the_version_before_is_live_again_and_the_other_can_be_restored(rollback, folder, oarlock):
+    done = rollback("--reason", "answers nonsense")
+    assert (done.returncode, done.stdout) == (0, "withdrawn: toy version 3\nlive: toy version 2\n")
+    assert models.candidates(folder / "toy") == [2, 1]
+    assert models.withdrawn(folder / "toy")[3]["reason"] == "answers nonsense"
+    done = oarlock("models", folder)
+    assert [line.split()[-1] for line in done.stdout.splitlines()] == ["nonsense", "live", "earlier"]
+    done = rollback("--restore", 3)
+    assert (done.returncode, done.stdout) == (0, "restored: toy version 3\nlive: toy version 3\n")
+    assert models.candidates(folder / "toy") == [3, 2, 1]
+
+
+def test_back_over_several_versions(rollback, folder):
+    assert rollback("--to", 1).returncode == 0
+    assert models.candidates(folder / "toy") == [1]
+    assert {version: entry["reason"] for version, entry in models.withdrawn(folder / "toy").items()} == {
+        2: "rolled back to 1", 3: "rolled back to 1",
+    }  # fmt: skip
+
+
+def test_the_live_version_changes_once(folder, monkeypatch):
+    """Whatever moment a server looks at, it sees the old live version or the one that was asked for."""
+    from oarlock_plugins.service.updates import rollback as module
+
+    seen, withdraw = [], models.withdraw
+
+    def watched(*arguments):
+        withdraw(*arguments)
+        seen.append(models.candidates(folder / "toy")[0])
+
+    monkeypatch.setattr(models, "withdraw", watched)
+    module.withdraw(folder / "toy", 1, "")
+    assert seen == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("before", "arguments", "message"),
+    [
+        ([], ["--to", 3], "--to 3: version 3 of toy is live already."),
+        ([], ["--to", 9], "--to 9: toy has no such version. Valid: 1, 2, 3."),
+        ([], ["--restore", 2], "--restore 2: it is not withdrawn. No version is."),
+        ([3], ["--restore", 2], "--restore 2: it is not withdrawn. Valid: 3."),
+        ([3], ["--to", 3], "--to 3: version 3 of toy is withdrawn."),
+        ([3, 2], [], "toy: version 1 is live, and there is none before it to go back to.\nWithdrawn: 2, 3;"),
+        ([3, 2, 1], [], "toy: no version of it is live.\nWithdrawn: 1, 2, 3;"),
+    ],
+)
+def test_what_cannot_be(rollback, folder, before, arguments, message):
+    for version in before:
+        models.withdraw(folder / "toy", version, "")
+    done = rollback(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {message}"), done.stderr
+    assert sorted(models.withdrawn(folder / "toy")) == sorted(before)
+
+
+def test_a_name_that_is_none(rollback):
+    assert "error: tyo: models has no such model. Did you mean 'toy'?" in rollback(name="tyo").stderr
+
+
+@pytest.mark.parametrize("damage", ["flipped", "answers"])
+def test_a_version_that_cannot_be_served_does_not_become_live(rollback, folder, damage):
+    if damage == "flipped":
+        path = folder / "toy" / "2" / "model.onnx"
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    else:
+        shutil.rmtree(folder / "toy" / "2")
+        publish_wrong(folder)
+    done = rollback()
+    assert done.returncode == 2
+    assert "toy version 2 cannot be served" in done.stderr
+    assert "Nothing was changed" in done.stderr
+    assert models.candidates(folder / "toy")[0] == 3
+    assert rollback("--to", 1).returncode == 0
+
+
+def publish_wrong(folder):
+    """Version 2 with another reference than its network's answers."""
+    from tests.plugins.service.server.bundles import Network
+
+    network = Network()
+    publish(folder / "elsewhere", network=network, answers=network(network.rows(4)) + 1)
+    (folder / "elsewhere" / "toy" / "1").rename(folder / "toy" / "2")
+    shutil.rmtree(folder / "elsewhere")
+
+
+def test_the_list_as_json_and_with_a_damaged_version(oarlock, folder):
+    (folder / "toy" / "3" / "bundle.json").write_text("{}")
+    models.withdraw(folder / "toy", 1, "old")
+    done = oarlock("models", folder, "--json")
+    found = json.loads(done.stdout)["toy"]
+    assert [(entry["version"], entry["state"]) for entry in found] == [(3, "damaged"), (2, "live"), (1, "withdrawn")]
+    assert "bundle.json is damaged" in found[0]["reason"]
+    assert found[1]["metrics"] == {"valid/accuracy": 0.9}
+
+
+def test_the_list_of_an_empty_folder_and_of_none(oarlock, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert oarlock("models", "empty").stdout == "empty: it has no model\n"
+    done = oarlock("models", "none")
+    assert (done.returncode, done.stderr) == (2, "error: none: not a folder of models: No such file or directory.\n")

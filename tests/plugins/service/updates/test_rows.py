@@ -1,0 +1,153 @@
+"""Rows that are the same, rows that are kept, and files that become rows of a model's kind."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import oarlock
+from oarlock import Arrays, Data
+from oarlock_plugins.service.bundle import TensorSpec
+from oarlock_plugins.service.updates import store
+from oarlock_plugins.service.updates.reading import Reader
+from oarlock_plugins.service.updates.rows import can_be_told_apart, drawn, joined, new_among
+
+
+def rows(*pairs):
+    return Arrays(np.array([[one] for one, _ in pairs], "float32"), np.array([two for _, two in pairs]))
+
+
+def pairs(arrays):
+    return list(zip(arrays.inputs.ravel().tolist(), arrays.targets.tolist(), strict=True))
+
+
+def test_what_is_new():
+    brought = rows((1, 0), (2, 0), (3, 1), (3, 1), (4, 1), (2, 1))
+    new, known, held = new_among(brought, [rows((2, 0))], [rows((4, 0))])
+    assert pairs(new) == [(1, 0), (3, 1), (2, 1)]  # once each; another target is another row
+    assert (known, held) == (2, 1)  # a row that is held out is not learned, whatever its target
+    assert new_among(rows((2, 0)), [rows((2, 0))], []) == (None, 1, 0)
+
+
+def test_rows_of_few_values_are_not_the_same_for_being_equal():
+    assert can_be_told_apart([rows((1, 0), (1, 0), (2, 0)), rows((3, 0))])
+    assert not can_be_told_apart([rows((1, 0), (2, 0)), rows((2, 1))])
+
+
+@settings(max_examples=50, deadline=None)
+@given(count=st.integers(1, 50), share=st.floats(0, 1), seed=st.integers(0, 1000))
+def test_a_share_is_drawn_by_its_seed(count, share, seed):
+    everything = rows(*((number, 0) for number in range(count)))
+    one, again = drawn(everything, share, seed), drawn(everything, share, seed)
+    assert pairs(one) == pairs(again)
+    assert len({*pairs(one)}) == len(one) == max(round(count * share), int(share > 0))
+
+
+def test_kept_rows_come_back_and_damage_is_seen(tmp_path):
+    for inputs in (np.arange(6, dtype="uint8").reshape(3, 2), {"a": np.ones((3, 1)), "b": np.arange(3)}):
+        path = store.keep(tmp_path, Arrays(inputs, np.array([1, 0, 1])))
+        assert store.keep(tmp_path, Arrays(inputs, np.array([1, 0, 1]))) == path
+        found = store.kept(path)
+        np.testing.assert_array_equal(found.targets, [1, 0, 1])
+        if isinstance(inputs, dict):
+            assert list(found.inputs) == ["a", "b"]
+        else:
+            assert found.inputs.dtype == np.uint8
+    content = bytearray(path.read_bytes())
+    for place in range(0, len(content), 97):
+        changed = bytearray(content)
+        changed[place] ^= 255
+        path.write_bytes(changed)
+        try:
+            same = store.kept(path)
+        except oarlock.UserError as refused:
+            same = str(refused)
+        if isinstance(same, str):
+            assert "it is damaged" in same
+        else:  # a byte of the archive that means nothing
+            np.testing.assert_array_equal(same.inputs["b"], [0, 1, 2])
+    path.unlink()
+    with pytest.raises(oarlock.UserError, match="there is no such file"):
+        store.kept(path)
+
+
+def reader(inputs, **data):
+    return Reader(object(), Data(None, **data), inputs)
+
+
+IMAGE = (TensorSpec("inputs", "uint8", (2, 2)),)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(3, 2, 2), (3, 4)])
+def test_arrays_get_the_models_type_and_shape(tmp_path, dtype, shape):
+    np.savez(tmp_path / "a.npz", inputs=np.arange(12).reshape(shape).astype(dtype), targets=[0, 1, 1])
+    found = reader(IMAGE, class_names=["no", "yes"]).read([tmp_path / "a.npz"], "--data")
+    np.testing.assert_array_equal(found.inputs, np.arange(12, dtype="uint8").reshape(3, 2, 2))
+    assert found.inputs.dtype == np.uint8
+    assert found.targets.tolist() == [0, 1, 1]
+
+
+def test_csv_npy_and_folders(tmp_path):
+    (tmp_path / "b.csv").write_text("a,b,target,c,d\n1,2,yes,3,4\n5,6,0,7,8\n")
+    np.save(tmp_path / "x.npy", np.ones((2, 4)))
+    np.save(tmp_path / "y.npy", np.array(["no", "yes"]))
+    read = reader(IMAGE, class_names=["no", "yes"]).read
+    with pytest.raises(oarlock.UserError, match=r"b\.csv, line 3: '0' is no class"):
+        read([tmp_path / "b.csv"], "--data")  # names or numbers, not both in one column
+    (tmp_path / "b.csv").write_text("a,b,target,c,d\n1,2,1,3,4\n5,6,0,7,8\n")
+    assert read([tmp_path / "b.csv"], "--data").inputs.tolist() == [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]
+    assert read([tmp_path / "b.csv"], "--data").targets.tolist() == [1, 0]
+    assert read([tmp_path / "x.npy"], "--data", tmp_path / "y.npy").targets.tolist() == [0, 1]
+    with pytest.raises(oarlock.UserError, match=r"give --targets FILE\.npy too"):
+        read([tmp_path / "x.npy"], "--data")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "b.csv").rename(tmp_path / "in" / "b.csv")
+    (tmp_path / "in" / "notes.txt").write_text("")
+    assert len(read([tmp_path / "in"], "--data")) == 2
+
+
+def test_values_to_predict(tmp_path):
+    read = reader((TensorSpec("inputs", "float32", (2,)),), output_shape=(1,)).read
+    (tmp_path / "a.csv").write_text("a,b,target\n1,2,0.5\n5,6,7\n")
+    assert read([tmp_path / "a.csv"], "--data").targets.tolist() == [[0.5], [7]]
+    (tmp_path / "a.csv").write_text("a,b,target\n1,2,0.5\n5,6,x\n")
+    with pytest.raises(oarlock.UserError, match=r"line 3: target is 'x'; expected a finite number"):
+        read([tmp_path / "a.csv"], "--data")
+
+
+def test_files_without_a_row_are_passed_over(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("a,b,target,c,d\n")
+    assert reader(IMAGE, class_names=["no", "yes"]).read([tmp_path / "a.csv"], "--data") is None
+    assert "it has no rows below its header" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (
+            {"inputs": np.ones((2, 3)), "targets": [0, 1]},
+            r"a row of inputs has the shape \[3\]; the model takes \[2, 2\], or 4",
+        ),
+        ({"inputs": np.full((2, 4), 256), "targets": [0, 1]}, r"inputs holds int64 values that are no uint8"),
+        ({"inputs": np.full((2, 4), -1.0), "targets": [0, 1]}, r"inputs holds float32 values that are no uint8"),
+        ({"inputs": np.ones((2, 4)), "targets": [0, 1, 1]}, r"different numbers of rows: 2, 3"),
+        ({"inputs": np.ones((2, 4)), "targets": [0, 2]}, r"row 1: 2 is no class; expected 0 to 1"),
+        ({"inputs": np.ones((2, 4)), "targets": [0.0, 1.0]}, r"the targets are float32; expected class names"),
+        ({"input": np.ones((2, 4)), "targets": [0, 1]}, r"it has no array 'inputs'. Did you mean 'input'\?"),
+    ],
+)
+def test_what_does_not_fit_is_said(tmp_path, arrays, message):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(oarlock.UserError, match=message):
+        reader(IMAGE, class_names=["no", "yes"]).read([Path(tmp_path / "a.npz")], "--data")
+
+
+def test_joined_keeps_types_and_names():
+    one = joined(
+        [Arrays({"a": np.ones((2, 1), "uint8")}, np.zeros(2)), Arrays({"a": np.zeros((1, 1), "uint8")}, np.ones(1))]
+    )
+    assert one.inputs["a"].dtype == np.uint8
+    assert (one.inputs["a"].ravel().tolist(), one.targets.tolist()) == ([1, 1, 0], [0, 0, 1])
