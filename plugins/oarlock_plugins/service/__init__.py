@@ -25,6 +25,7 @@ def register_commands(register):
     register("rollback", help="Withdraw the live version of a model, so that the one before is served again.",
              configure=rollback.configure, run=rollback.run)  # fmt: skip
 
+
 @hookimpl
 def register_components(register):
     register("data/update", UpdateData)
