@@ -10,10 +10,10 @@ import time
 
 from oarlock_plugins.service.server.settings import Settings
 
-# So many are always let in: fewer than a batch would leave the engine waiting.
+# So many rows are always let in, or a batch: fewer would leave the engine waiting.
 LEAST = 64
 _WINDOW_SECONDS = 0.1
-_WEIGHT = 0.3
+_WEIGHT, _ROWS_WEIGHT = 0.3, 0.02
 
 OVERLOADED = "requests arrive faster than they can be answered", "overload"
 
@@ -27,8 +27,9 @@ class Admission:
 
     def __init__(self, settings: Settings) -> None:
         self._target, self._standing = settings.target_seconds, settings.standing_seconds
-        self._least = max(LEAST, settings.max_batch_rows)
-        self._allowed = float(self._least)
+        self._batch = max(LEAST, settings.max_batch_rows)
+        self._least = self._allowed = float(self._batch)
+        self._rows = 1.0  # of a request, on average
         self._window, self._answers, self._rate = time.monotonic(), 0, 0.0
         self._over_since: float | None = None
         self.in_flight = 0
@@ -52,10 +53,12 @@ class Admission:
         self.in_flight += 1
         return True
 
-    def leave(self) -> None:
-        """A request was answered, or refused after it had been let in."""
+    def leave(self, rows: int = 0) -> None:
+        """A request of so many rows was answered, or refused after it had been let in."""
         self.in_flight -= 1
         self._answers += 1
+        if rows:
+            self._rows += _ROWS_WEIGHT * (rows - self._rows)
 
     def _measure(self, now: float) -> None:
         seconds = now - self._window
@@ -64,5 +67,7 @@ class Admission:
         rate = self._answers / seconds
         # After a pause what was measured before it says nothing.
         self._rate = rate if seconds > 1 else self._rate + _WEIGHT * (rate - self._rate)
+        # One batch that is computed and one that waits; of single rows, half of that.
+        self._least = min(self._batch, max(2.0, 2 * self._batch / self._rows))
         self._allowed = max(self._least, self._rate * self._target)
         self._window, self._answers = now, 0

@@ -74,7 +74,7 @@ class Application:
                 await exchange.refuse(overloaded("the server could not answer this request", "defect"))
         finally:
             if exchange.admitted:
-                self.admission.leave()
+                self.admission.leave(exchange.rows)
 
     def _route(self, scope: Scope, receive: Receive, exchange: Exchange) -> Awaitable[None]:
         path = scope["path"]

@@ -66,7 +66,7 @@ class Bodies:
         return unpacked, held + len(unpacked)
 
     async def _collect(self, receive: Receive) -> bytes:
-        """All of it, held; a timer is a tenth of what `asyncio.wait_for` costs."""
+        """All of it, held. A timer, since `asyncio.wait_for` makes a task for each request."""
         task, late = asyncio.current_task(), []
         assert task is not None
 

@@ -66,8 +66,7 @@ class Connection(HttpToolsProtocol):
         self._disarm()
         idle = not self.pipeline and (self.cycle is None or self.cycle.response_complete)
         if idle and self.url.endswith(b"/infer") and not self.expect_100_continue:
-            # Here a refusal costs a fifth of what it costs when the application has been called. At twice of what a
-            # server can do, that is the difference between half of its answers and none.
+            # Before there is a task for it: at twice of what a server can do, refusals cost as much as answers.
             if not self._application.admission.enter():
                 self._shed = True
                 return

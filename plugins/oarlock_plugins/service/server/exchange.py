@@ -39,6 +39,7 @@ class Exchange:
     Attributes:
         status: of the answer; 0 before it begins.
         admitted: whether it counts among those in flight.
+        rows: of its input, once they are known.
         fields: for its line in the log.
     """
 
@@ -52,6 +53,7 @@ class Exchange:
         "fields",
         "headers",
         "id",
+        "rows",
         "started",
         "status",
     )
@@ -62,6 +64,7 @@ class Exchange:
         self.id = request_id(self.headers)
         self.status = 0
         self.admitted = "oarlock.admitted" in scope
+        self.rows = 0
         self.fields: dict[str, Any] = {}
         self._scope, self._send = scope, send
         self._metrics, self._log, self._log_all = metrics, log, log_all

@@ -41,6 +41,7 @@ class Infer:
             exchange.fields["version"] = live.version
             request = read_request(body, headers.get(b"inference-header-content-length"), live.signature,
                                    self._settings.max_request_rows)  # fmt: skip
+            exchange.rows = request.rows
             patience = min(self._settings.deadline_seconds, request.timeout or self._settings.deadline_seconds)
             outputs = await live.batcher.submit(request, time.monotonic() + patience)
         finally:
