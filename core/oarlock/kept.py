@@ -33,8 +33,6 @@ class Kept:
 
     def get(self, kind: str, key: Hashable, make: Callable[[], Any], most: int = 2) -> Any:
         """What was kept under this key, or else what `make` makes, kept from now on."""
-        found = self.find(kind, key)
-        if found is None:
-            found = make()
-            self.keep(kind, key, found, most)
-        return found
+        if key not in self._kinds.get(kind, ()):
+            self.keep(kind, key, make(), most)
+        return self.find(kind, key)
