@@ -84,7 +84,10 @@ def test_a_mentioned_option_exists(page):
             names = path.split(".")
             if names[0] not in registry.groups and names[0] not in ("trainer", "experiment"):
                 continue
-            if not all(re.fullmatch(r"[a-z_]\w*", name) for name in names) or names[-1] in ("safetensors", "onnx"):  # a file
+            if not all(re.fullmatch(r"[a-z_]\w*", name) for name in names) or names[-1] in (
+                "safetensors",
+                "onnx",
+            ):  # a file
                 continue
             if equals and path in registry.groups:
                 chosen = [name for name in re.split(r"[\[\],]", value) if name and name.islower()]

@@ -39,6 +39,7 @@ class Trouble:
         if self.once:
             open(self.once, "w").close()
         how = self.how.partition("/")[0]
+        time.sleep(0.3)  # a checkpoint that was begun is on the disk by now
         if how == "raise":
             raise RuntimeError("trouble was asked for")
         if how == "exit":

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oarlock_plugins.sweeps import options, search
+from oarlock_plugins.sweeps import options
 from oarlock_plugins.sweeps.options import Search
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
@@ -131,7 +131,7 @@ def test_the_least_values_are_accepted():
 
 
 def test_a_sampler_is_refused_before_there_is_a_sweep_when_it_cannot_work(monkeypatch):
-    monkeypatch.setattr(search, "find_spec", lambda name: None)
+    monkeypatch.setattr(options, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"^sampler=gp: it needs the package 'torch'; pip install torch$"):
         Search(sampler="gp")
     monkeypatch.setattr(options, "missing_package", lambda sampler: "")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from oarlock import UserError
-from oarlock_plugins.sweeps import search
+from oarlock_plugins.sweeps import options, search
 from oarlock_plugins.sweeps.options import PACKAGES, PRUNERS, SAMPLERS, missing_package
 from oarlock_plugins.sweeps.search import Search, aggregate, grid
 from oarlock_plugins.sweeps.space import parse_space
@@ -368,12 +368,12 @@ def test_without_a_pruner_nothing_is_pruned_and_strange_numbers_are_passed_over(
 
 
 def test_a_sampler_whose_package_is_missing_names_it(monkeypatch):
-    monkeypatch.setattr(search, "find_spec", lambda name: None)
+    monkeypatch.setattr(options, "find_spec", lambda name: None)
     for sampler, packages in PACKAGES.items():
         with pytest.raises(UserError, match=rf"^sweep\.sampler={sampler}: .*pip install {packages[0]}$"):
             make("a=1,2", sampler=sampler)
     assert not any(map(missing_package, ("grid", "random", "tpe", "nsgaii")))
-    monkeypatch.setattr(search, "find_spec", lambda name: None if name == "scipy" else name)
+    monkeypatch.setattr(options, "find_spec", lambda name: None if name == "scipy" else name)
     assert (missing_package("gp"), missing_package("qmc"), missing_package("cmaes")) == ("scipy", "scipy", "")
 
 
