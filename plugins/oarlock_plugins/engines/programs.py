@@ -163,7 +163,9 @@ class StepProgram(Program):
                 # Paddle overwrites them with a group's weight decay, also where the group has none.
                 variable.regularizer = getattr(tensor, "regularizer", None)
                 variable.need_clip = getattr(tensor, "need_clip", True)
-            pairs = _sum([optimizer.backward(loss) for loss in losses])
+            # By name: of groups Paddle would take the dicts for parameters.
+            moved = [variables[one.name] for one in built.parameters if one.name in variables]
+            pairs = _sum([optimizer.backward(loss, parameters=moved) for loss in losses])
             for clip in run.grad_clips:
                 pairs = clip(pairs)
             optimizer.apply_gradients(pairs)
