@@ -16,6 +16,9 @@ FLAGS = {"FLAGS_enable_pir_in_executor_trace_run": True}
 # Keep intermediate results from one step to the next instead of freeing and allocating them again.
 KEEP, FREE = {"FLAGS_eager_delete_tensor_gb": -1.0}, {"FLAGS_eager_delete_tensor_gb": 0.0}
 
+# Operators whose result has the numbers of their first operand in the same order.
+RESHAPES = ("pd_op.flatten", "pd_op.unsqueeze", "pd_op.reshape", "pd_op.squeeze")
+
 
 def unavailable() -> str:
     """Why this Paddle cannot be used; '' where it can."""
@@ -95,6 +98,45 @@ def share(scope: Any, name: str, tensor: Any) -> None:
     scope.var(name).get_tensor()._share_data_with(storage(tensor))
 
 
+def enter_reshaped(program: Any, names: Sequence[str]) -> dict[str, list[int]]:
+    """Have what is fed come in the shape that the first operator would give it, which is then left out.
+
+    Flattened images and targets with a second axis are the same numbers in the same order.
+
+    Args:
+        program: the program.
+        names: what it is fed with.
+
+    Returns:
+        the new shapes, by the names of the feeds that have another one now.
+    """
+    import paddle
+    from paddle.base.libpaddle import pir
+
+    block, found = program.global_block(), {}
+    feeds = {op.attrs()["name"]: op for op in block.ops if op.name() == "pd_op.data" and op.attrs()["name"] in names}
+    paddle.enable_static()
+    try:
+        with paddle.static.program_guard(program):
+            for name, feed in feeds.items():
+                (value,) = feed.results()
+                uses = list(value.all_used_ops())
+                if len(uses) != 1 or uses[0].name() not in RESHAPES or min(uses[0].results()[0].shape, default=0) < 1:
+                    continue
+                (use,) = uses
+                found[name] = list(use.results()[0].shape)
+                pir.set_insertion_point(use)
+                place = paddle.base.core.Place()
+                use.results()[0].replace_all_uses_with(paddle._C_ops.data(name, found[name], value.dtype, place))
+                axes = [operand.get_defining_op() for operand in use.operands_source()[1:]]
+                for op in (use, feed, *(axis for axis in axes if axis is not None)):
+                    if not any(result.all_used_ops() for result in op.results()):
+                        block.remove_op(op)
+    finally:
+        paddle.disable_static()
+    return found
+
+
 class Direct:
     """A program that is run without `Executor.run`, which costs twice as much as a small step.
 
@@ -114,6 +156,7 @@ class Direct:
 
         paddle.set_flags({**FLAGS, **(KEEP if keep else FREE)})
         executor = paddle.static.Executor(place)
+        shapes = enter_reshaped(program, feeds)
         paddle.enable_static()
         try:
             _, made, _ = executor._executor_cache.get_pir_program_and_executor(
@@ -121,16 +164,19 @@ class Direct:
             )
         finally:
             paddle.disable_static()
-        self._run, self._set = made._new_exe.run, paddle.base.core.set_feed_variable
-        self._scope, self._feeds, self._executor = scope, list(feeds), made
+        self._run, self._executor, self._names = made._new_exe.run, made, list(feeds)
+        # Variables of the scope, at hand: to find them by name and to make lists of results costs more than to run.
+        self._feeds = [(scope.var(name).get_tensor(), shapes.get(name)) for name in feeds]
+        self._results = [scope.var(f"fetch{number}@fetch").get_tensor() for number in range(len(fetches))]
 
     def __call__(self, storages: Sequence[Any]) -> list[Any]:
-        """Run it on what holds the feeds' numbers; returns what holds the results'."""
-        scope, put = self._scope, self._set
-        for name, one in zip(self._feeds, storages, strict=True):
-            put(scope, one, name, 0)
-        results: list[Any] = self._run(self._feeds, False)._move_to_list()
-        return results
+        """Run it on what holds the feeds' numbers; returns what holds the results', until the next run."""
+        for (feed, shape), one in zip(self._feeds, storages, strict=True):
+            feed._share_data_with(one)
+            if shape is not None:
+                feed._set_dims(shape)
+        self._run(self._names, False)
+        return self._results
 
 
 def reader(place: Any, dtype: str) -> Callable[[Any], Any]:

@@ -116,7 +116,7 @@ def test_trials_are_pruned_and_one_that_fails_is_listed(nodes, oarlock, tmp_path
 
 @pytest.mark.long
 def test_a_signal_saves_the_trials_and_resume_finishes_them(nodes, begin, oarlock, tmp_path):
-    sweep = begin(*on(nodes, "seed=range(0,3)", "trainer.epochs=25", "callback=[progress]"))
+    sweep = begin(*on(nodes, "seed=range(0,3)", "trainer.epochs=100", "callback=[progress]"))
     wait_for(lambda: list((tmp_path / "s").glob("*/checkpoints/*")))
     sweep.send_signal(signal.SIGTERM)
     assert sweep.wait(60) == 75
@@ -145,7 +145,7 @@ def test_a_node_that_comes_later_is_used(nodes, begin, tmp_path):
 
 @pytest.mark.long
 def test_a_cluster_of_its_own_ends_with_a_driver_that_is_killed(begin, oarlock, tmp_path):
-    sweep = begin("train", "-m", "hydra/launcher=ray", "hydra.sweep.dir=s", "seed=range(0,3)", "trainer.epochs=25",
+    sweep = begin("train", "-m", "hydra/launcher=ray", "hydra.sweep.dir=s", "seed=range(0,3)", "trainer.epochs=100",
                   "callback=[]")  # fmt: skip
     wait_for(lambda: list((tmp_path / "s").glob("*/checkpoints/*")))
     sessions = {os.getsid(pid) for pid in children(sweep.pid)} - {os.getsid(sweep.pid)}
