@@ -165,6 +165,15 @@ def instantiate(config: DictConfig, registry: Registry) -> dict[str, Any]:
     return objects
 
 
+def instantiate_at(config: DictConfig, path: str, registry: Registry) -> Any:
+    """One of what `instantiate` gives.
+
+    Raises:
+        UserError: it refuses its values.
+    """
+    return _object(path, OmegaConf.select(config, path)) if path else _root(config)
+
+
 def _root(config: DictConfig) -> RootConfig:
     """The root without the groups."""
     own = {key: config[key] for key in ROOT_FIELDS}

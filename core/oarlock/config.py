@@ -30,6 +30,7 @@ from oarlock.plugins import Group, Host, Registry, load_host
 from oarlock.schema import RootConfig
 from oarlock.selection import flags_of
 from oarlock.translation import user_errors
+from oarlock.variation import Variation
 from oarlock.vetting import parse, vet_hydra, vet_interpolations, vet_overrides
 
 CONFIG_NAME = "config"
@@ -231,6 +232,27 @@ class Loader(ConfigLoaderImpl):
             changed = apply_overrides(config, overrides, self.host.registry)
             check(changed, self.host)
         return changed
+
+    def variation(self, config: DictConfig, overrides: Sequence[str]) -> Variation:
+        """What makes many runs of a composed one with these values, which differ in further ones.
+
+        Args:
+            config: what `compose_trial` returned; it is not changed.
+            overrides: values only, as for `vary`; they are checked with the further ones.
+        """
+        with user_errors(self.host):
+            return Variation(apply_overrides(config, overrides, self.host.registry), self.host.registry)
+
+    def varied(self, variation: Variation, changes: Sequence[str], overrides: Sequence[str]) -> Experiment | None:
+        """A run of a variation as plain data; None where it must be composed, as where it is not valid.
+
+        Args:
+            variation: from `variation`.
+            changes: the further values.
+            overrides: all that lead to it.
+        """
+        values = variation.values(changes)
+        return Experiment(values, variation.components, list(overrides), self.flags) if values is not None else None
 
     def experiment(self, config: DictConfig, overrides: Sequence[str]) -> Experiment:
         """A composed run as plain data; `overrides` are those that led to it."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from oarlock.data import Arrays, Batch
 from oarlock.errors import UserError, nearest
 from oarlock.feeding import evaluation_batches
+from oarlock.step import read_losses
 
 if TYPE_CHECKING:
     import paddle
@@ -65,8 +66,7 @@ def evaluate(run: Run, part: Any, keep: bool = False) -> dict[str, float]:
             set_mode(run.model, training=True)
     if not rows:
         raise UserError("There is no row to evaluate.")
-    values = paddle.stack([loss.reshape([]) for loss in losses]).astype("float64").numpy()
-    mean = float((values * rows).sum() / sum(rows))
+    mean = sum(loss * size for loss, size in zip(read_losses(losses), rows, strict=True)) / sum(rows)
     return {"loss": mean, **{name: _number(metric.accumulate()) for name, metric in run.measures.items()}}
 
 

@@ -104,7 +104,8 @@ class ArraysFeeder:
     def __init__(self, data: Data, trainer: TrainerConfig, seed: int, kept: Kept) -> None:
         self._data, self._seed, self._kept, self._share = data, seed, kept, trainer.resident_share
         self._resident: Batch | None = None
-        self._row_bytes: int | None = None
+        self._fits = False
+        self._stretches: list[Stretch] = []
         self._steps = plan_steps(len(data.train), trainer.batch_size, trainer.accumulate_steps, trainer.drop_last)
         self.steps_per_epoch: int | None = len(self._steps)
         self.smallest_batch: int | None = smallest(self._steps)
@@ -116,11 +117,12 @@ class ArraysFeeder:
     def epoch(self, epoch: int, start: int) -> Iterator[list[Batch]]:
         order = epoch_order(self._seed, epoch, len(self._data.train))
         # Not before the first step: a callback may have set `transform_batch`, which sees rows before `preprocess`.
-        if self._row_bytes is None:
-            self._row_bytes = self._measured()
-        row_bytes = self._row_bytes
-        stretches = _stretches(self._steps[start:], STRETCH_BYTES // max(row_bytes, 1))
-        if row_bytes * len(order) <= self._share * device_memory():
+        if not self._stretches:
+            row_bytes = self._measured()
+            self._stretches = _stretches(self._steps, STRETCH_BYTES // max(row_bytes, 1))
+            self._fits = row_bytes * len(order) <= self._share * device_memory()
+        stretches = _from(self._stretches, start)
+        if self._fits:
             batches: Iterator[Batch] = (self._gathered(order[first:last]) for first, last, _ in stretches)
         else:
             batches = _ahead(self._read, [order[first:last] for first, last, _ in stretches])
@@ -168,15 +170,28 @@ class ArraysFeeder:
         """Nothing to restore: the order is a function of seed and epoch."""
 
 
-def _stretches(steps: list[list[slice]], rows: int) -> list[tuple[int, int, list[list[slice]]]]:
-    """Consecutive steps of at most so many rows together, but one at least: first row, last row, steps."""
-    found: list[tuple[int, int, list[list[slice]]]] = []
+# First row, last row, and the steps in between.
+Stretch = tuple[int, int, list[list[slice]]]
+
+
+def _stretches(steps: list[list[slice]], rows: int) -> list[Stretch]:
+    """Consecutive steps of at most so many rows together, but one at least."""
+    found: list[list[list[slice]]] = []
     for step in steps:
-        first, last = step[0].start, step[-1].stop
-        if found and last - found[-1][0] <= rows:
-            found[-1] = (found[-1][0], last, [*found[-1][2], step])
+        if found and step[-1].stop - found[-1][0][0].start <= rows:
+            found[-1].append(step)
         else:
-            found.append((first, last, [step]))
+            found.append([step])
+    return [(part[0][0].start, part[-1][-1].stop, part) for part in found]
+
+
+def _from(stretches: list[Stretch], start: int) -> list[Stretch]:
+    """The stretches without the first `start` steps, and without the rows of these."""
+    found: list[Stretch] = []
+    for first, last, steps in stretches:
+        kept, start = steps[start:], max(start - len(steps), 0)
+        if kept:
+            found.append((kept[0][0].start if len(kept) < len(steps) else first, last, kept))
     return found
 
 

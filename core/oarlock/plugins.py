@@ -233,6 +233,16 @@ class Registry:
         return self._by_class.get(cls) if isinstance(cls, type) else None
 
 
+class RunManager(pluggy.PluginManager):
+    """Pluggy's manager, which does not look for hooks among the two dozen methods that every object has."""
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        return None if name.startswith("__") else super().parse_hookimpl_opts(plugin, name)
+
+    def parse_hookspec_opts(self, module_or_class: Any, name: str) -> Any:
+        return None if name.startswith("__") else super().parse_hookspec_opts(module_or_class, name)
+
+
 class Host:
     """The plugins of this process. Made once per process entry and handed on; nothing here is global."""
 
@@ -320,7 +330,7 @@ class Host:
 
     def run_manager(self) -> pluggy.PluginManager:
         """A plugin manager for one run: all hook specifications, no implementation yet."""
-        manager = pluggy.PluginManager("oarlock")
+        manager = RunManager("oarlock")
         for specification in self.hookspecs:
             manager.add_hookspecs(specification)
         return manager

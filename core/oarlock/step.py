@@ -71,9 +71,11 @@ def build_eager_step(run: Run) -> Step:
 
 
 def read_losses(losses: Sequence[paddle.Tensor]) -> list[float]:
-    """The values of scalar losses on the device, read at once."""
+    """The values of scalar losses; of those on another device all at once, since each reading waits for it."""
     import paddle
 
+    if losses and losses[0].place.is_cpu_place():
+        return [float(loss.item()) for loss in losses]
     stacked = paddle.stack([loss.detach().reshape([]) if loss.ndim else loss.detach() for loss in losses])
     return list(stacked.astype("float64").numpy().tolist())
 

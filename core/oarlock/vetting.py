@@ -71,11 +71,16 @@ def parse(overrides: Sequence[str]) -> list[Override]:
         if not re.match(r"[+~]*[^=+~]", text):
             raise UserError(f"'{shown}' is not an override: expected key=value")
         try:
-            parsed.append(OverridesParser.create().parse_override(text))
+            parsed.append(_parser().parse_override(text))
         except (HydraException, RecursionError) as error:
             hint = "expected key=value" if "=" not in text and not text.startswith("~") else one_line(error)
             raise UserError(f"'{shown}' is not an override: {hint[:160]}") from error
     return parsed
+
+
+@functools.cache
+def _parser() -> OverridesParser:
+    return OverridesParser.create()
 
 
 def _depth(text: str) -> int:

@@ -34,6 +34,8 @@ class Composer:
         self.values = [parameter for parameter in space.parameters if not parameter.structural]
         self.flags: list[str] = loader.flags
         self._bases: dict[tuple[str, ...], DictConfig] = {}
+        self._fixed_values: dict[tuple[str, ...], list[str]] = {}
+        self._variations: dict[tuple[str, ...], Any] = {}
         self._compared = 0
         self._ready: dict[tuple[str, ...], Experiment] = {}
 
@@ -118,9 +120,15 @@ class Composer:
 
     def overrides(self, values: Mapping[str, str], extra: tuple[str, ...] = ()) -> list[str]:
         """What to type for a trial: the fixed overrides that apply, then its own."""
-        combination = self.combination(values)
-        fixed = [one for one in self.space.fixed_values if self.applies(combination, one.partition("=")[0])]
+        fixed = self._fixed(self.combination(values))
         return [*self.space.fixed_structure, *fixed, *assignments(values.items()), *extra]
+
+    def _fixed(self, combination: tuple[str, ...]) -> list[str]:
+        """The fixed values that are options of these components."""
+        if combination not in self._fixed_values:
+            self._fixed_values[combination] = [one for one in self.space.fixed_values
+                                               if self.applies(combination, one.partition("=")[0])]  # fmt: skip
+        return self._fixed_values[combination]
 
     def experiment(self, values: Mapping[str, str], extra: tuple[str, ...] = ()) -> Experiment:
         """The experiment of a trial, checked.
@@ -132,24 +140,36 @@ class Composer:
         Raises:
             UserError: a value is not accepted.
         """
-        combination = self.combination(values)
-        ready = self._ready.pop(tuple(self.overrides(values, extra)), None)
+        overrides = self.overrides(values, extra)
+        ready = self._ready.pop(tuple(overrides), None)
         if ready is not None:
             return ready
-        new = combination not in self._bases
-        base = self.base(combination)
-        overrides = self.overrides(values, extra)
+        combination = self.combination(values)
         structural = {parameter.key for parameter in self.structure}
-        changes = [one for one in overrides
-                   if one not in self.space.fixed_structure and one.partition("=")[0] not in structural]  # fmt: skip
-        quick = self._loader.experiment(self._loader.vary(base, changes), overrides)
-        if self._compared < COMPARED and (new or self._compared == 0):
-            self._compared += 1
-            slow = self._loader.experiment(self._loader.compose_trial(self._config, overrides), overrides)
-            if slow != quick:
-                raise UserError(f"{' '.join(overrides)}: composed at once it is another experiment than value by value."
-                                "\nReport this, with the files of --config-dir; hydra/sweeper=basic does without.")  # fmt: skip
-        return quick
+        own = [one for one in (*assignments(values.items()), *extra) if one.partition("=")[0] not in structural]
+        fixed = self._fixed(combination)
+        new = combination not in self._variations
+        if not new:
+            quick = self._loader.varied(self._variations[combination], own, overrides)
+            if quick is not None:
+                return quick
+        base = self.base(combination)
+        slow = self._loader.experiment(self._loader.vary(base, [*fixed, *own]), overrides)
+        if new:
+            self._variations[combination] = variation = self._loader.variation(base, fixed)
+            self._compare(slow, self._loader.varied(variation, own, overrides))
+            if self._compared < COMPARED:
+                self._compared += 1
+                self._compare(
+                    slow, self._loader.experiment(self._loader.compose_trial(self._config, overrides), overrides)
+                )
+        return slow
+
+    def _compare(self, experiment: Experiment, other: Experiment | None) -> None:
+        """Fail where two ways to compose one trial come to different ends; None is a way that was not gone."""
+        if other is not None and other != experiment:
+            raise UserError(f"{' '.join(experiment.overrides)}: composed at once it is another experiment than value by "
+                            "value.\nReport this, with the files of --config-dir; hydra/sweeper=basic does without.")  # fmt: skip
 
 
 def _has(config: DictConfig, key: str) -> bool:

@@ -106,6 +106,39 @@ def test_a_value_of_any_kind_is_the_same_as_at_once(override):
     changed = loader.experiment(loader.vary(PLAIN_BASE, [override]), [override])
     assert changed == fully(PLAIN, [override])
     assert changed.values != loader.experiment(PLAIN_BASE, []).values
+    assert loader.varied(loader.variation(PLAIN_BASE, []), [override], [override]) in (changed, None)
+
+
+def test_values_of_a_variation_are_those_of_the_last_call_alone():
+    loader = PLAIN._loader
+    variation = loader.variation(PLAIN_BASE, ["seed=3"])
+    for own in (
+        ["trainer.epochs=7"],
+        ["optimizer.learning_rate=0.5", "trainer.precision=bf16"],
+        ["trainer.monitor=null"],
+    ):
+        found = loader.varied(variation, own, own)
+        assert found.values == fully(PLAIN, ["seed=3", *own]).values
+
+
+@pytest.mark.parametrize(
+    "override", ["trainer.epochs=no", "optimizer.learning_rate=-1", "trainer.precision=fp8", "seed=null", "seed=1.5"]
+)
+def test_a_variation_does_not_make_what_a_composition_refuses_and_is_as_before(override):
+    loader = PLAIN._loader
+    variation = loader.variation(PLAIN_BASE, [])
+    with pytest.raises(UserError):
+        loader.vary(PLAIN_BASE, ["trainer.batch_size=8", override])
+    assert loader.varied(variation, ["trainer.batch_size=8", override], []) is None
+    assert loader.varied(variation, ["seed=4"], []).values == fully(PLAIN, ["seed=4"]).values
+
+
+@pytest.mark.parametrize(
+    "override", ["model.widths=[8]", "trainer.checkpoint={keep:3}", "seed=${trainer.epochs}", "nope=1"]
+)
+def test_a_variation_leaves_to_others_what_is_no_plain_value(override):
+    loader = PLAIN._loader
+    assert loader.varied(loader.variation(PLAIN_BASE, []), [override], [override]) is None
 
 
 def test_null_takes_a_value_back():
