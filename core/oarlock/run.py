@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pluggy
-from omegaconf import OmegaConf
 
 from oarlock import checkpoint
+from oarlock.config_text import config_text
 from oarlock.device import generator_seeder
 from oarlock.errors import RunFailed, UserError, warn
 from oarlock.evaluation import resolve_monitor
@@ -130,7 +130,7 @@ class Run:
 
     def text(self) -> str:
         """The text of config.yaml."""
-        return OmegaConf.to_yaml(OmegaConf.create(self.values))
+        return config_text(self.values)
 
     @property
     def optimizer(self) -> paddle.optimizer.Optimizer:

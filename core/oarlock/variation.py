@@ -89,7 +89,9 @@ def _plain(override: Override) -> tuple[Any, Any]:
     value = override.value()
     if override.type is not OverrideType.CHANGE or override.package is not None or override.is_sweep_override():
         return None, None
-    if (value is not None and type(value) not in PLAIN) or (isinstance(value, str) and ("${" in value or value == "???")):
+    if (value is not None and type(value) not in PLAIN) or (
+        isinstance(value, str) and ("${" in value or value == "???")
+    ):
         return None, None
     return override.key_or_group, value
 

@@ -101,6 +101,9 @@ class Driver:
                     break
                 for trial, message in pool.wait(TICK_SECONDS):
                     self._hear(pool, self.ledger.trials[trial], message)
+                    if not self.interrupted:
+                        self._fill(pool)  # a worker that is free waits for no disk
+                self._kept.tidy()
                 self.ledger.settle()
                 self._watch(pool)
                 self.display.update(self)
@@ -133,6 +136,8 @@ class Driver:
                 else:
                     reason = outcome.reason if outcome.status == "failed" else ""
                     self._end(trial, outcome.status, reason, time.monotonic() - started, outcome)
+            self._kept.tidy()
+            self.ledger.settle()
             self.display.update(self)
 
     # --- what to run next
@@ -259,7 +264,7 @@ class Driver:
                 self._queue.append(trial)
                 return
         self._record_end(trial, status, error, seconds, outcome)
-        self._kept.tidy()
+        self._kept.note(trial)
         self.display.ended(self, trial)
 
     def _record_end(self, trial: Trial, status: str, error: str, seconds: float, outcome: Outcome | None) -> None:

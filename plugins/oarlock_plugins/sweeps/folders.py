@@ -25,9 +25,10 @@ class KeptFolders:
     def __init__(self, folder: Path, most: int, total: int | None, ledger: Ledger) -> None:
         self._folder, self._most, self._ledger = folder, most, ledger
         self._total = total
-        self._seen: set[int] = set()
         # (cost, number) of those that have a folder, the best first.
         self._ranked: list[tuple[float, int]] = []
+        for trial in ledger.trials.values():
+            self.note(trial)
 
     @property
     def limited(self) -> bool:
@@ -44,19 +45,17 @@ class KeptFolders:
         value = None if worst is None else worst if direction == "min" else -worst
         return {"name": name, "direction": direction, "value": value}
 
+    def note(self, trial: Trial) -> None:
+        """Take in a trial that has ended."""
+        if trial.status in FINISHED and (self._folder / trial.folder).is_dir():
+            direction = self._ledger.objectives[0][1] if self._ledger.objectives else "min"
+            good = trial.objective is not None and trial.status != "pruned"
+            value = trial.objective[0] if good and trial.objective else float("inf")
+            bisect.insort(self._ranked, (value if direction == "min" or not good else -value, trial.number))
+
     def tidy(self) -> None:
-        """Note the trials that have ended, and remove the folders of those that are not among the best."""
-        if not self.limited:
-            return
-        sign = 1.0 if self._ledger.objectives[0][1] == "min" else -1.0
-        for trial in self._ledger.trials.values():
-            if trial.number not in self._seen and trial.status in FINISHED:
-                self._seen.add(trial.number)
-                if (self._folder / trial.folder).is_dir():
-                    good = trial.objective is not None and trial.status != "pruned"
-                    cost = sign * trial.objective[0] if good and trial.objective else float("inf")
-                    bisect.insort(self._ranked, (cost, trial.number))
-        while len(self._ranked) > self._most:
+        """Remove the folders of those that are not among the best."""
+        while self.limited and len(self._ranked) > self._most:
             self._remove(self._ledger.trials[self._ranked.pop()[1]])
 
     def _remove(self, trial: Trial) -> None:

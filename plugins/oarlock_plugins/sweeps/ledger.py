@@ -107,7 +107,6 @@ class Ledger:
         self._file.write(seal(record))
         self._file.flush()
         self._due = self._due or sync
-        self.settle()
         apply(record, self)
 
     def settle(self) -> None:
