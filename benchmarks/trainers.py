@@ -54,6 +54,7 @@ PEER = {
     "oarlock-eager": Peer("train_oarlock.py", environments.OWN, "oarlock, engine=eager"),
     "oarlock-again": Peer("train_oarlock.py", environments.OWN, "oarlock once more, the noise of this"),
     "ten-callbacks": Peer("train_oarlock.py", environments.OWN, "ten callbacks with a hook on each step"),
+    "ten-watching-callbacks": Peer("train_oarlock.py", environments.OWN, "the same, which say changes_run = False"),
     "ten-epoch-callbacks": Peer("train_oarlock.py", environments.OWN, "ten callbacks with a hook on each epoch"),
 }
 

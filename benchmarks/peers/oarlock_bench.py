@@ -60,6 +60,13 @@ def counter(number):
     return component(Counter)
 
 
+def watcher(number):
+    """A counter that says that it changes nothing of the run."""
+    counted = counter(number)
+    counted.changes_run = False
+    return counted
+
+
 def epoch_counter(number):
     """A callback class of its own that counts epochs, and has no part in the steps."""
 
@@ -122,5 +129,6 @@ def register_components(register):
     register("callback/first_step", FirstStep)
     for number in range(CALLBACKS):
         register(f"callback/counter_{number}", counter(number))
+        register(f"callback/watcher_{number}", watcher(number))
         register(f"callback/epoch_counter_{number}", epoch_counter(number))
     register("model/transformer", Transformer)

@@ -17,9 +17,9 @@ import oarlock
 
 def main(variant, spec):
     callbacks = ["progress", "early_stopping", "turns"]
-    if variant in ("ten-callbacks", "ten-epoch-callbacks"):
-        name = "counter" if variant == "ten-callbacks" else "epoch_counter"
-        callbacks += [f"{name}_{number}" for number in range(10)]
+    ten = {"ten-callbacks": "counter", "ten-watching-callbacks": "watcher", "ten-epoch-callbacks": "epoch_counter"}
+    if variant in ten:
+        callbacks += [f"{ten[variant]}_{number}" for number in range(10)]
     engine = ["trainer.engine=eager"] if variant == "oarlock-eager" else []
     oarlock.train([
         *spec.overrides, *engine, f"callback=[{','.join(callbacks)}]", "callback.early_stopping.patience=1000000",

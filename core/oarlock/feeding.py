@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 # How much of an epoch is gathered at once.
-STRETCH_BYTES = 64 << 20
+STRETCH_BYTES = 4 << 20
 
 
 def epoch_order(seed: int, epoch: int, rows: int) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -33,7 +33,6 @@ def test_a_stale_page_is_noticed_named_and_mended(tmp_path):
     docs = shutil.copytree(ROOT / "docs", tmp_path / "docs")
     shutil.copytree(ROOT / "plugins", tmp_path / "plugins")  # where it finds the examples of hooks
     page = docs / "reference" / "hooks.md"
-    assert generate(docs / "generate.py").returncode == 0
     written = page.read_text()
     page.write_text(written.replace("build_model(spec: ModelSpec)", "build_model(spec)"))
     done = generate(docs / "generate.py", "--check")

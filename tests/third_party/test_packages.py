@@ -164,7 +164,7 @@ def test_an_engine_replaces_the_step(run, tmp_path):
     assert json.loads((tmp_path / "run" / "run.json").read_text())["engine"] == "engine/twice"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_they_are_swept_over_with_the_built_ins_and_their_numbers(run, tmp_path):
     done = run(
         "train", "-m", "model=bn_mlp,shell", "model.blocks=1,2", "optimizer=sgd,layer_wise", "optimizer.decay=0.5,0.8",

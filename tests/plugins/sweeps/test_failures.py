@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 CAUSES = {
     "raise": "RuntimeError: trouble was asked for",
     "exit": "SystemExit: 3",
@@ -16,6 +18,7 @@ JOB = ["model.widths=[8]", "trainer.epochs=2", "callback=[trouble]"]
 LIMITS = ["sweep.trial_timeout=8", "sweep.memory_limit=1500M"]
 
 
+@pytest.mark.long
 def test_ten_of_thirty_trials_fail(sweeps):
     """Twelve good seeds and the six failures, then eight good and four failures again with another seed."""
     failing = [*CAUSES, "raise", "exit", "abort", "kill"]
@@ -56,6 +59,7 @@ def test_a_failed_trial_is_taken_up_again_where_that_was_asked_for(sweeps):
     assert "from step 33" in log.read_text()
 
 
+@pytest.mark.long
 def test_failed_trials_can_be_tried_again_later(sweeps):
     once = sweeps.folder / "once"
     sweep = ["-p", "trouble", "-m", *JOB, "callback.trouble.how=kill", f"callback.trouble.once={once}", "seed=0,1"]

@@ -129,7 +129,8 @@ def bits(folder):
             [{key: value for key, value in row.items() if key != "time"} for row in rows])  # fmt: skip
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_one_signal_saves_what_runs_and_a_resumed_sweep_ends_as_if_there_had_been_none(sweeps, number):
     sweep = ["-m", "callback=[]", "model.widths=[8]", "trainer.epochs=40", "seed=range(0,4)"]
     assert sweeps.run("train", *sweep, "hydra.sweep.dir=whole").returncode == 0
@@ -243,6 +244,7 @@ def test_a_changed_space_is_refused_with_the_difference(sweeps):
     assert sweeps.run("resume", "s").returncode == 0
 
 
+@pytest.mark.long
 def test_a_finished_sweep_can_be_given_more_trials(sweeps):
     sweep = ["-m", "callback=[]", "trainer.epochs=1", *SPACE, "sweep.trials=3", "hydra.sweep.dir=s"]
     assert sweeps.run("train", *sweep).returncode == 0

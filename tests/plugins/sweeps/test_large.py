@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 
+import pytest
+
 from tests.plugins.sweeps.conftest import JOB
 
 SPACE = ["optimizer.learning_rate=tag(log,interval(1e-4,1e-1))", "seed=interval(0,99)", "sweep.sampler=random"]
@@ -41,6 +43,7 @@ def test_the_best_keep_their_folder_and_any_row_is_trained_again_exactly(sweeps)
     assert sweeps.run("evaluate", str(kept_files)).returncode == 0
 
 
+@pytest.mark.long
 def test_a_failure_keeps_its_folder_and_its_log(sweeps):
     done = sweeps.run("-p", "trouble", "train", "-m", JOB[0], JOB[2], "callback=[trouble]",
                       "callback.trouble.how=none,raise,exit", "seed=range(4)", "sweep.keep=2", "hydra.sweep.dir=s")  # fmt: skip
@@ -55,6 +58,7 @@ def test_a_failure_keeps_its_folder_and_its_log(sweeps):
         assert (sweeps.folder / "s" / str(number) / "train.log").read_text()
 
 
+@pytest.mark.long
 def test_what_a_killed_driver_left_bare_stays_and_the_rest_is_trained(sweeps):
     arguments = ["train", "-m", *JOB, *SPACE, "sweep.trials=24", "sweep.keep=3", "hydra.sweep.dir=s"]
     process = sweeps.start(*arguments)

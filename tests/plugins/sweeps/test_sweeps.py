@@ -122,6 +122,7 @@ def test_a_sweep_in_a_file(sweeps):
     assert "repeat it: oarlock train --config-dir" in done.stdout
 
 
+@pytest.mark.long
 def test_the_timeout_lets_running_trials_end(sweeps):
     done = sweeps.run("train", "-p", "trouble", "-m", JOB[0], JOB[2], "callback=[trouble]", "callback.trouble.how=slow",
                       "seed=range(0,1000)", "sweep.timeout=4s", "hydra.sweep.dir=s")  # fmt: skip
@@ -144,6 +145,7 @@ def test_launchers_of_hydra_batch_by_batch(sweeps, launcher):
     assert "choose hydra/launcher=local or ray" in done.stderr
 
 
+@pytest.mark.long
 def test_check_looks_at_every_point_of_a_grid_and_at_a_sample_of_a_space(sweeps):
     done = sweeps.run("check", "-m", *JOB, "optimizer=sgd,adam", "optimizer.beta1=0.8,0.9")
     assert (done.returncode, done.stdout) == (0, "3 of 3 points are valid\n")

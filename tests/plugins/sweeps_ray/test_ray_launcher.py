@@ -35,7 +35,7 @@ def on(nodes, *arguments):
     return ["train", "-m", "hydra/launcher=ray", address, "hydra.sweep.dir=s", *arguments]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_of_two_raylets_is_killed_and_all_trials_finish(nodes, begin, tmp_path):
     doomed = nodes.add(num_cpus=1, resources={"slot": 1})
     nodes.add(num_cpus=1, resources={"slot": 1})
