@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
+import functools
 import inspect
 import sys
 import textwrap
@@ -193,18 +194,26 @@ def example(hook: str) -> list[str]:
     Raises:
         SystemExit: nobody implements it; a hook that nobody needs is one too many.
     """
-    found = []
-    for path in SOURCES:
-        text = path.read_text(encoding="utf-8")
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef) and node.name == hook and any(map(is_mark, node.decorator_list)):
-                first = min(one.lineno for one in node.decorator_list)
-                lines = text.splitlines()[first - 1 : node.end_lineno]
-                found.append((len(lines), str(path.relative_to(ROOT)), textwrap.dedent("\n".join(lines))))
+    found = implementations().get(hook)
     if not found:
         sys.exit(f"no built-in and no example implements the hook {hook}")
     _, name, source = min(found)
     return [f"From `{name}`:", "", "```python", source, "```", ""]
+
+
+@functools.cache
+def implementations() -> dict[str, list[tuple[int, str, str]]]:
+    """All implementations by hook: how many lines they have, the file, and the lines."""
+    found: dict[str, list[tuple[int, str, str]]] = {}
+    for path in SOURCES:
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and any(map(is_mark, node.decorator_list)):
+                first = min(one.lineno for one in node.decorator_list)
+                lines = text.splitlines()[first - 1 : node.end_lineno]
+                source = textwrap.dedent("\n".join(lines))
+                found.setdefault(node.name, []).append((len(lines), str(path.relative_to(ROOT)), source))
+    return found
 
 
 def is_mark(decorator: ast.expr) -> bool:

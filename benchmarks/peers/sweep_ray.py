@@ -25,7 +25,7 @@ def train(arrays, config):
 
 def main():
     arrays, folder, reuse, rates, seeds = sys.argv[1:]
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     space = {
         "learning_rate": tune.grid_search([float(rate) for rate in rates.split(",")]),
         "seed": tune.grid_search(list(range(int(seeds)))),

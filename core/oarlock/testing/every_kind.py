@@ -215,6 +215,8 @@ def keeps_its_state(subject: Subject) -> None:
 
 def works_beside_the_built_ins(subject: Subject) -> None:
     """With every built-in of the other groups it makes a step, or is refused in plain words."""
+    # Whether it can be compiled is another question, and costs as much as all the rest.
+    engine = () if subject.group == "engine" else ("trainer.engine=eager",)
     for entry in subject.host.registry.entries.values():
         if entry.plugin.distribution != "oarlock" or entry.group == subject.group:
             continue
@@ -224,7 +226,7 @@ def works_beside_the_built_ins(subject: Subject) -> None:
             continue
         try:
             with quiet():
-                run = subject.build(word)
+                run = subject.build(word, *engine)
                 run.hook.on_run_start(run=run)
                 run.training_step(next(run.feeder.epoch(0, 0)))
                 run.hook.on_run_end(run=run)

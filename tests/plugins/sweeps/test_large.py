@@ -6,7 +6,6 @@ import json
 import signal
 
 import pytest
-
 from tests.plugins.sweeps.conftest import JOB
 
 SPACE = ["optimizer.learning_rate=tag(log,interval(1e-4,1e-1))", "seed=interval(0,99)", "sweep.sampler=random"]
