@@ -1,4 +1,5 @@
-"""The text of config.yaml: what `OmegaConf.to_yaml` writes, in a tenth of the time. A sweep writes thousands."""
+"""The text of config.yaml, which reads back as it was. `OmegaConf.to_yaml` takes ten times as long, and a sweep writes
+thousands."""
 
 from __future__ import annotations
 
