@@ -17,6 +17,29 @@ _WEIGHT, _ROWS_WEIGHT = 0.3, 0.02
 
 OVERLOADED = "requests arrive faster than they can be answered", "overload"
 
+# So long nothing must have been refused before a burst is let in again.
+CALM_SECONDS = 1.0
+
+
+class Patience:
+    """Tells a burst, which is let in, from an overload, of which a second burst is the rest.
+
+    Without that memory a server that sheds lets everything in again whenever it has caught up for a moment.
+
+    Args:
+        seconds: how long a burst may take.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._refused = seconds, -CALM_SECONDS
+
+    def ended(self, since: float, now: float) -> bool:
+        """Whether to refuse what comes now, where there has been too much since a moment."""
+        if now - since <= self._seconds and now - self._refused >= CALM_SECONDS:
+            return False
+        self._refused = now
+        return True
+
 
 class Admission:
     """Counts the requests in flight.
@@ -26,7 +49,7 @@ class Admission:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._target, self._standing = settings.target_seconds, settings.standing_seconds
+        self._target, self._patience = settings.target_seconds, Patience(settings.standing_seconds)
         self._batch = max(LEAST, settings.max_batch_rows)
         self._least = self._allowed = float(self._batch)
         self._rows = 1.0  # of a request, on average
@@ -37,7 +60,8 @@ class Admission:
     def enter(self) -> bool:
         """Let a request in, which leaves with `leave`; or say that it has to go.
 
-        It has to go when for some time there have been more than the server answers within the target.
+        It has to go when for some time there have been more than the server answers within the target, or more again
+        shortly after.
         """
         if self.in_flight < self._least:
             self._over_since = None
@@ -46,10 +70,11 @@ class Admission:
             self._measure(now)
             if self.in_flight < self._allowed:
                 self._over_since = None
-            elif self._over_since is None:
-                self._over_since = now
-            elif now - self._over_since > self._standing:
-                return False
+            else:
+                if self._over_since is None:
+                    self._over_since = now
+                if self._patience.ended(self._over_since, now):
+                    return False
         self.in_flight += 1
         return True
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from oarlock_plugins.service.engines import Engine
-from oarlock_plugins.service.server.admission import LEAST
+from oarlock_plugins.service.server.admission import LEAST, Patience
 from oarlock_plugins.service.server.computing import Outputs, compute
 from oarlock_plugins.service.server.protocol import InferRequest
 from oarlock_plugins.service.server.refusals import Refused, overloaded
@@ -66,6 +66,7 @@ class Batcher:
         self._lock = threading.Lock()
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._idle, self._closed = 0, False
+        self._patience = Patience(settings.standing_seconds)
         self._standing: float | None = None  # since when no batch took all that waited
         self._allowed = max(settings.max_batch_rows, LEAST)
         self.rows = 0  # that wait
@@ -90,10 +91,10 @@ class Batcher:
         """
         if self.rows >= self._settings.max_queue_rows or len(self._waiting) >= self._settings.max_queue_requests:
             raise overloaded("too many requests wait for this model", "queue_full")
-        since = self._standing
-        if since is None or self.rows < self._allowed:
+        if self.rows < self._allowed:
             return
-        if time.monotonic() - since > self._settings.standing_seconds:
+        now = time.monotonic()
+        if self._patience.ended(self._standing if self._standing is not None else now, now):
             raise overloaded("requests arrive faster than this model answers", "overload")
 
     def submit(self, request: InferRequest, deadline: float) -> asyncio.Future[Outputs]:

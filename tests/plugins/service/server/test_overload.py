@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from oarlock_plugins.service.server.admission import LEAST, Admission
+from oarlock_plugins.service.server.admission import CALM_SECONDS, LEAST, Admission
 from oarlock_plugins.service.server.settings import Settings
 from tests.conftest import ROOT, environment
 from tests.plugins.service.server import bundles
@@ -35,6 +35,23 @@ def test_a_burst_is_let_in_and_a_crowd_that_stays_is_not(tmp_path):
         admission.leave()
     assert admission.enter()
     assert admission.in_flight == LEAST
+
+
+def test_who_has_just_shed_lets_no_second_burst_in_until_it_is_calm(tmp_path):
+    admission = Admission(Settings(tmp_path, standing_seconds=0.1, target_seconds=0.01))
+    while admission.in_flight < 2 * LEAST:
+        assert admission.enter()
+    time.sleep(0.15)
+    assert not admission.enter()
+    for _ in range(2 * LEAST):
+        admission.leave()
+    for _ in range(LEAST):
+        assert admission.enter()
+    assert not admission.enter()
+    for _ in range(LEAST):
+        admission.leave()
+    time.sleep(CALM_SECONDS + 0.05)
+    assert all(admission.enter() for _ in range(2 * LEAST))
 
 
 def test_more_are_let_in_where_more_are_answered(tmp_path):
