@@ -6,7 +6,7 @@ import csv
 import math
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from oarlock_plugins.service.bundle import TensorSpec
@@ -44,6 +44,7 @@ def wanted(line, kind):
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(["0,0", "0,0x1", "0X2,0", "0x,1"], "\n", False, 1, "uint8")
 @given(LINES, st.sampled_from(["\n", "\r\n"]), st.booleans(), st.integers(1, 200), st.sampled_from(sorted(INPUTS)))
 def test_rows_are_those_that_python_reads(tmp_path, monkeypatch, lines, end, last, block, kind):
     monkeypatch.setattr(csv_files, "BLOCK_BYTES", block)

@@ -84,7 +84,7 @@ class CsvFile:
         faults: dict[int, str] = {}
         numbers: np.ndarray | None = None
         tables = None
-        if b'"' not in block and block.count(b"\r") == block.count(b"\r\n"):
+        if b'"' not in block and not _has_hexadecimal(block) and block.count(b"\r") == block.count(b"\r\n"):
             tables = self._read(block)
         if tables is None:
             numbers, tables, faults = self._read_lines(block)
@@ -143,7 +143,9 @@ class CsvFile:
         pieces = block.split(b"\n")
         numbers = [number for number, line in enumerate(pieces) if line.strip(b"\r")]
         lines = [pieces[number].rstrip(b"\r") for number in numbers]
-        faults = {row: fault for row, line in enumerate(lines) if (fault := self._miscounted(line))}
+        faults = {
+            row: fault for row, line in enumerate(lines) if (fault := self._miscounted(line) or self._hexadecimal(line))
+        }
         good = [row for row in range(len(lines)) if row not in faults]
         tables = self._bisect(lines, good, faults)
         return np.array(numbers, dtype="int64"), tables, faults
@@ -176,6 +178,13 @@ class CsvFile:
             else ""
         )
 
+    def _hexadecimal(self, line: bytes) -> str:
+        """Arrow reads 0x1 as an integer and not as a float; it is a fault in either column."""
+        if not _has_hexadecimal(line):
+            return ""
+        fields = self._fields(line)
+        return self._unreadable(line) if any(_has_hexadecimal(fields[place].encode()) for place in self._places) else ""
+
     def _unreadable(self, line: bytes) -> str:
         fields = self._fields(line)
         for place in self._places:
@@ -188,6 +197,10 @@ class CsvFile:
 
     def _fields(self, line: bytes) -> list[str]:
         return next(csv.reader([line.decode("utf-8", "replace").replace("\x00", "\\0")], delimiter=self._delimiter), [])
+
+
+def _has_hexadecimal(text: bytes) -> bool:
+    return b"0x" in text or b"0X" in text
 
 
 def _is_number(text: str) -> bool:
