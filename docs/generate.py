@@ -36,6 +36,10 @@ HOOKS = {
         "register_hookspecs": ("First, so that every component can be checked against every hook.", ""),
         "register_components": ("After every plugin's `register_hookspecs`.", ""),
         "register_commands": ("After every plugin's `register_components`.", ""),
+        "on_sweep_requested": (
+            "When `oarlock train -m` or `oarlock resume` of a sweep has been read, and not composed.",
+            "",
+        ),
     },
     "While a run is built": {
         "build_data": ("First of all.", "An error: a run needs data."),

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from oarlock.commands import Result, Runner, train
     from oarlock.config import Experiment
     from oarlock.data import Arrays, Batch, Data, InputSpec, ModelSpec, Rows, each
+    from oarlock.device import import_paddle
     from oarlock.evaluation import Metric, evaluate
     from oarlock.optimization import decays
     from oarlock.recorded import load_experiment, load_run, vary_experiment
     from oarlock.run import Run
+    from oarlock.runtime import leave
     from oarlock.sealed import scratch_folder, seal, verify, write_atomically
     from oarlock.step import build_eager_evaluation, build_eager_step, read_losses
     from oarlock.training import Interrupted
@@ -42,6 +44,8 @@ _LAZY = {
     "decays": "optimization",
     "each": "data",
     "evaluate": "evaluation",
+    "import_paddle": "device",
+    "leave": "runtime",
     "load_experiment": "recorded",
     "load_run": "recorded",
     "read_losses": "step",
@@ -81,6 +85,8 @@ __all__ = [
     "evaluate",
     "hookimpl",
     "hookspec",
+    "import_paddle",
+    "leave",
     "load_experiment",
     "load_run",
     "nearest",

@@ -1,7 +1,5 @@
 """`python -m oarlock`."""
 
-import sys
+from oarlock.cli import run
 
-from oarlock.cli import main
-
-sys.exit(main())
+run()

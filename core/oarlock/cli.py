@@ -75,6 +75,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(f"{describe(error)}; HYDRA_FULL_ERROR=1 shows the traceback", Exit.RUN_FAILED)
 
 
+def run() -> NoReturn:
+    """The console script: `main`, and the end of the process."""
+    code = main()
+    if "paddle" in sys.modules:
+        from oarlock.runtime import leave
+
+        leave(code)
+    sys.exit(code)
+
+
 def _complain(message: str, code: Exit) -> Exit:
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         traceback.print_exc()
@@ -152,12 +162,14 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from oarlock import commands, config
-    from oarlock.training import Interrupted
-
     sweeps = args.multirun or "hydra.mode=MULTIRUN" in args.overrides
     if args.cfg:
         return _print_config(args, sweeps)
+    if sweeps:
+        args.host.manager.hook.on_sweep_requested(overrides=args.overrides)
+    from oarlock import commands, config
+    from oarlock.training import Interrupted
+
     composed = None if sweeps else config.compose(args.host, args.overrides, args.config_dir)
     if composed is None or composed.sweeps:
         from oarlock.sweep import multirun

@@ -52,6 +52,11 @@ def register_commands(register: RegisterCommand) -> None:
     """Offer commands: `register("serve", help="…", configure=add_arguments, run=main)`."""
 
 
+@hookspec
+def on_sweep_requested(overrides: Sequence[str]) -> None:
+    """A sweep was asked for, and nothing is composed or checked yet: begin here what takes long, in another process."""
+
+
 # --- while a run is built
 
 

@@ -27,7 +27,7 @@ from oarlock.selection import Selection, read_selection
 
 ENTRY_POINTS = OWN_DISTRIBUTION = "oarlock"
 NO_DISTRIBUTION = "no distribution"
-MODULE_HOOKS = ("register_hookspecs", "register_components", "register_commands")
+MODULE_HOOKS = ("register_hookspecs", "register_components", "register_commands", "on_sweep_requested")
 
 
 @dataclass

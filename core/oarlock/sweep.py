@@ -151,6 +151,7 @@ def resume(host: Host, folder: Path, overrides: Sequence[str]) -> int:
     gone = ("hydra.sweep.dir=", "hydra.launcher.") if "hydra/launcher" in new else ("hydra.sweep.dir=",)
     kept = [override for override in before
             if not override.lstrip("+").startswith(gone) and override.partition("=")[0] not in new]  # fmt: skip
+    host.manager.hook.on_sweep_requested(overrides=[*kept, *overrides])
     return Prepared(host, [*kept, *overrides], config_dir).run(folder.absolute())
 
 

@@ -29,7 +29,7 @@ class LocalLauncher(Launcher):
 
     def check_device(self, device: str) -> None:
         """Refuse a device that no trial will see."""
-        from oarlock_plugins.sweeps.pool import refuse_hidden_gpu
+        from oarlock_plugins.sweeps.slots import refuse_hidden_gpu
 
         refuse_hidden_gpu(device, 1)
 
@@ -40,12 +40,12 @@ class LocalLauncher(Launcher):
             device: what the trials ask for, `device` in their configuration.
             wanted: how many trials there will be, where that is known.
         """
-        from oarlock_plugins.sweeps.pool import LocalPool, plan_slots, visible_gpus
+        from oarlock_plugins.sweeps.local_pool import LocalPool
+        from oarlock_plugins.sweeps.slots import cores, plan_slots, visible_gpus
 
         environment = dict(os.environ)
         gpus = [] if device == "cpu" else visible_gpus(environment)
-        cores = len(os.sched_getaffinity(0))
-        planned = plan_slots(self._slots, self._threads, self._per_gpu, gpus, cores, environment)
+        planned = plan_slots(self._slots, self._threads, self._per_gpu, gpus, cores(), environment)
         pool = LocalPool(planned[:wanted])
         pool.open(len(planned))
         return pool

@@ -28,8 +28,8 @@ class RayLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from oarlock import UserError
-        from oarlock_plugins.sweeps.pool import visible_gpus
-        from oarlock_plugins.sweeps.ray_cluster import Cluster, Demand, cores, require_ray
+        from oarlock_plugins.sweeps.ray_cluster import Cluster, Demand, require_ray
+        from oarlock_plugins.sweeps.slots import cores, visible_gpus
 
         if not config.hydra.sweeper._target_.startswith("hydra_plugins.oarlock."):
             raise UserError("hydra/launcher=ray works for oarlock's own sweeper; add hydra/sweeper=oarlock.")
@@ -56,7 +56,7 @@ class RayLauncher(Launcher):
 
     def check_device(self, device: str) -> None:
         """Refuse a device that no trial will see."""
-        from oarlock_plugins.sweeps.pool import refuse_hidden_gpu
+        from oarlock_plugins.sweeps.slots import refuse_hidden_gpu
 
         refuse_hidden_gpu(device, int(self._demand.num_gpus))
 

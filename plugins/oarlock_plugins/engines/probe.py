@@ -146,12 +146,22 @@ def compare(
         draws = paddle.rand([1]).item() != after
         start.put_back()
     (losses, weights), (compiled_losses, compiled_weights) = ends
-    if not np.allclose(losses, compiled_losses, rtol=tolerance, atol=tolerance, equal_nan=True):
+    if not agree(np.array(losses), np.array(compiled_losses), tolerance, tolerance):
         return f"its losses are {_shown(compiled_losses)}, eager's {_shown(losses)}", draws
     for tensor, one, other in zip(tensors, weights, compiled_weights, strict=True):
-        if not np.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True):
+        if not agree(one, other, tolerance, tolerance):
             return f"it leaves other numbers in {tensor.name} than eager", draws
     return "", draws
+
+
+def agree(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any], relative: float, absolute: float) -> bool:
+    """Whether all numbers of two arrays are the same, NaN where the other has NaN, up to the tolerances."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    # The same bits are the same numbers, which takes a tenth of the time to see.
+    return one.tobytes() == other.tobytes() or bool(
+        np.allclose(one, other, rtol=relative, atol=absolute, equal_nan=True)
+    )
 
 
 def _shown(losses: Sequence[float]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from oarlock import Batch, Rows, UserError, build_eager_evaluation, build_eager_step, read_losses, warn
 from oarlock_plugins.engines import private
-from oarlock_plugins.engines.probe import Python, compare, reads_of
+from oarlock_plugins.engines.probe import Python, agree, compare, reads_of
 from oarlock_plugins.engines.programs import EvaluationProgram, Program, StepProgram, Untraceable, leaves
 
 # Hooks whose results are part of a program.
@@ -251,7 +251,7 @@ class CompiledEvaluation:
 
         def agrees(program: Program, tolerance: float) -> bool:
             found = program([private.storage(leaf) for leaf in leaves(batch)])
-            return all(np.allclose(one.numpy(), np.asarray(other), rtol=tolerance, atol=tolerance / 10, equal_nan=True)
+            return all(agree(one.numpy(), np.asarray(other), tolerance, tolerance / 10)
                        for one, other in zip(expected, found, strict=True))  # fmt: skip
 
         key = (identity(run), shapes)

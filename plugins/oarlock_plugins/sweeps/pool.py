@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import multiprocessing.connection
-import os
-import resource
-import signal
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, Protocol
 
-from oarlock import RunFailed, UserError
+from oarlock import RunFailed
 
 # A worker that was told to leave and does not is ended after so many seconds.
 LEAVE_SECONDS = 5.0
@@ -181,12 +172,17 @@ class Pool:
     def _hear(self, worker: Worker, heard: list[tuple[int, dict[str, Any]]]) -> bool:
         assert worker.connection is not None
         try:
-            message = json.loads(worker.connection.recv_bytes())
+            messages = json.loads(worker.connection.recv_bytes())
         except (EOFError, OSError):
             worker.connection.close()
             worker.connection = None
             worker.process.kill(LEAVE_SECONDS)  # it is dying, and how is worth knowing
             return False
+        for message in messages:
+            self._take_in(worker, message, heard)
+        return True
+
+    def _take_in(self, worker: Worker, message: dict[str, Any], heard: list[tuple[int, dict[str, Any]]]) -> None:
         kind = message["is"]
         if kind == "ready":
             worker.ready, self._unready = True, 0
@@ -197,7 +193,6 @@ class Pool:
             heard.append((worker.trial, message))
             if kind in ("done", "failed", "interrupted"):
                 worker.trial = None
-        return True
 
     def _lost(self, worker: Worker, why: str, heard: list[tuple[int, dict[str, Any]]]) -> None:
         worker.process.kill()  # the children that it may have left
@@ -211,131 +206,3 @@ class Pool:
                                 f"{said[-1] if said else ''}")  # fmt: skip
         self._release(worker)
         self._workers[worker.slot] = self.start(worker.slot)
-
-
-class LocalProcess:
-    """A worker's process on this machine, the leader of a session of its own, so that Ctrl-C does not reach it."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        ours, theirs = multiprocessing.connection.Pipe()
-        self.connection = ours
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115
-        # Modules are found where this process finds them, without importing the driver's own main module.
-        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", f"from oarlock_plugins.sweeps.worker import main; main({theirs.fileno()})"],
-            env={**os.environ, **environment, "PYTHONPATH": path},
-            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output,
-            start_new_session=True,
-        )  # fmt: skip
-        theirs.close()
-
-    def gone(self) -> str:
-        code = self._process.poll()
-        if code is None:
-            return ""
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with code {code}"
-
-    def kill(self, patience: float = 0.0) -> None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(patience)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-    def memory(self) -> int | None:
-        """Of the process and its children, the loaders."""
-        return sum(_resident(pid) for pid in processes_of(self._process.pid))
-
-    def output(self) -> str:
-        self._output.seek(0)
-        return self._output.read().decode(errors="replace")
-
-    def close(self) -> None:
-        self._output.close()
-
-
-class LocalPool(Pool):
-    """Workers on this machine.
-
-    Args:
-        environments: the environment variables of each slot.
-    """
-
-    def __init__(self, environments: Sequence[dict[str, str]]) -> None:
-        super().__init__(len(environments))
-        self._environments = environments
-
-    def start(self, slot: int) -> Worker:
-        process = LocalProcess(self._environments[slot])
-        return Worker(slot, process, process.connection)
-
-
-def plan_slots(
-    slots: int | None, threads: int | None, per_gpu: int, gpus: Sequence[str], cores: int, environment: dict[str, str]
-) -> list[dict[str, str]]:
-    """The environment of each slot: which GPU it sees, how many threads it computes with.
-
-    Args:
-        slots: how many; None for one a GPU (`per_gpu` of them), or one a core.
-        threads: of each; None to share the cores out.
-        per_gpu: slots on each GPU.
-        gpus: the GPUs that there are, as CUDA_VISIBLE_DEVICES names them; empty to compute on the CPU.
-        cores: the cores that there are.
-        environment: this process's; who sets OMP_NUM_THREADS there has decided.
-    """
-    count = slots or (len(gpus) * per_gpu if gpus else max(1, cores // (threads or 1)))
-    share = str(threads or max(1, cores // count))
-    planned = []
-    for slot in range(count):
-        own: dict[str, str] = {}
-        if "OMP_NUM_THREADS" not in environment or threads:
-            own |= {"OMP_NUM_THREADS": share, "MKL_NUM_THREADS": share, "OPENBLAS_NUM_THREADS": share}
-        if gpus:
-            own["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
-        planned.append(own)
-    return planned
-
-
-def refuse_hidden_gpu(device: str, seen: int) -> None:
-    """Check what a trial asks for against the GPUs that its worker sees, which it numbers from 0.
-
-    Raises:
-        UserError: it asks for one that it will not see.
-    """
-    kind, _, number = device.partition(":")
-    if kind == "gpu" and int(number or 0) >= max(1, seen):
-        raise UserError(
-            f"device={device}: a trial of this sweep sees {max(1, seen)} GPU{'s' if seen > 1 else ''}, numbered from 0.\n"
-            "Write device=gpu; the variable CUDA_VISIBLE_DEVICES says which GPUs a sweep may use."
-        )
-
-
-def visible_gpus(environment: dict[str, str], driver: Path = Path("/proc/driver/nvidia/gpus")) -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; Paddle is not asked, nor imported."""
-    named = environment.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        listed = [one.strip() for one in named.split(",") if one.strip()]
-        return listed[: listed.index("-1")] if "-1" in listed else listed  # as CUDA reads it
-    return [str(number) for number in range(len(list(driver.iterdir())) if driver.is_dir() else 0)]
-
-
-def processes_of(leader: int) -> list[int]:
-    """The processes of a session."""
-    found = []
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            try:
-                stat = Path(entry.path, "stat").read_text(encoding="utf-8", errors="replace")
-            except OSError:
-                continue
-            if int(stat.rpartition(")")[2].split()[3]) == leader:
-                found.append(int(entry.name))
-    return found
-
-
-def _resident(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
-    except OSError:
-        return 0

@@ -19,7 +19,8 @@ from types import ModuleType
 from typing import Any
 
 from oarlock import RunFailed, UserError
-from oarlock_plugins.sweeps.pool import processes_of
+from oarlock_plugins.sweeps.processes import processes_of
+from oarlock_plugins.sweeps.slots import cores
 
 # So long an address may take to answer, and a cluster on this machine to leave.
 ANSWER_SECONDS = 5.0
@@ -223,11 +224,6 @@ def _recorded() -> str:
         raise UserError("hydra.launcher.address=auto: this machine is part of no Ray cluster.\n"
                         "'ray start' makes it part of one; without an address the sweep starts its own."
                         ) from error  # fmt: skip
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def keep(arguments: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from oarlock import UserError, shown_path
+from oarlock_plugins.sweeps import fork_server
 from oarlock_plugins.sweeps.composer import Composer
 from oarlock_plugins.sweeps.display import display_for
 from oarlock_plugins.sweeps.driver import SEED, Driver
@@ -109,11 +110,13 @@ class Sweep:
                 pass  # everything had ended; no worker is started for it
             elif hasattr(launcher, "open_pool"):
                 pool = launcher.open_pool(self.composer.base_values()["device"], driver.total)
+                fork_server.discard()  # another launcher has no use for it
                 driver.run(pool)
             else:
                 if self.options.pruner != "none":
                     raise UserError(f"sweep.pruner={self.options.pruner}: this launcher returns when a run has ended; "
                                     "choose hydra/launcher=local or ray.")  # fmt: skip
+                fork_server.discard()
                 self._run_batches(driver, launcher)
         finally:
             display.close()

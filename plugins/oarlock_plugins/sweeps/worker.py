@@ -1,8 +1,9 @@
 """The process in which trials run, one after another: Paddle is imported once, and the driver is listened to.
 
-Messages are JSON objects, each sent as one block of bytes. From the driver: `train` a trial, `stop` what is training,
-`verdict` on an evaluation, `leave`. From the worker: `ready` or `unable`, then for each trial `started`, `report`
-after each evaluation, `progress` twice a second, and `done`, `failed` or `interrupted`.
+Messages are JSON objects. From the driver, each as one block of bytes: `train` a trial, `stop` what is training, `verdict`
+on an evaluation, `leave`. From the worker, several in one block where they come soon after one another: `ready` or
+`unable`, then for each trial `started`, `report` after each evaluation, `progress` twice a second, and `done`, `failed`
+or `interrupted`.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ import traceback
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from oarlock import Experiment, Interrupted, OarlockError, Runner, hookimpl
+from oarlock import Experiment, Interrupted, OarlockError, Runner, hookimpl, leave
 
 PROGRESS_SECONDS = 0.5
+# What need not be known at once waits for another message where one was sent less than so long ago.
+GATHER_SECONDS = 0.1
 # How long a run may take to come to a point where it can be saved, when the driver is gone.
 GRACE_SECONDS = 10.0
 
@@ -45,14 +48,30 @@ class Line:
         self._connection = connection
         self._inbox: queue.Queue[dict[str, Any]] = queue.Queue()
         self._sending = threading.Lock()
+        self._waiting: list[dict[str, Any]] = []
+        self._sent = 0.0
         signal.signal(signal.SIGTERM, lambda *_: None)  # outside of a run there is nothing to save
         threading.Thread(target=self._listen, daemon=True).start()
         threading.Thread(target=self._tell_progress, daemon=True).start()
 
     def send(self, message: str, **values: Any) -> None:
         """Tell the driver; when it is gone, the run in progress is stopped by the listening thread."""
-        with self._sending, contextlib.suppress(OSError):
-            self._connection.send_bytes(json.dumps({"is": message, **values}).encode())
+        with self._sending:
+            self._waiting.append({"is": message, **values})
+            self._flush()
+
+    def send_soon(self, message: str, **values: Any) -> None:
+        """Tell the driver, in half a second at the latest: each message wakes it up, beside the trials."""
+        with self._sending:
+            self._waiting.append({"is": message, **values})
+            if time.monotonic() - self._sent > GATHER_SECONDS:
+                self._flush()
+
+    def _flush(self) -> None:
+        self._sent, block = time.monotonic(), json.dumps(self._waiting).encode()
+        self._waiting.clear()
+        with contextlib.suppress(OSError):
+            self._connection.send_bytes(block)
 
     def next(self) -> dict[str, Any]:
         """Wait for the driver."""
@@ -105,16 +124,22 @@ class Reporter:
 
     @hookimpl
     def on_run_start(self, run):
-        self._line.send("started", monitor=run.monitor, directions=run.directions, total_steps=run.total_steps,
-                        step=run.step, first_step=run.step)  # fmt: skip
+        self._line.send_soon("started", monitor=run.monitor, directions=run.directions, total_steps=run.total_steps,
+                             step=run.step, first_step=run.step)  # fmt: skip
         self._line.run = run
         if self._line.stopping:
             self._line.interrupt()  # the first time was too early for the run to hear it
 
     @hookimpl
     def on_evaluation_end(self, run, metrics):
-        self._line.send("report", evaluation=len(run.history), epoch=run.history[-1]["epoch"], step=run.step,
-                        metrics=run.history[-1])  # fmt: skip
+        send = self._line.send if self._prunes else self._line.send_soon
+        send(
+            "report",
+            evaluation=len(run.history),
+            epoch=run.history[-1]["epoch"],
+            step=run.step,
+            metrics=run.history[-1],
+        )
         if self._prunes:
             answer = self._line.next()
             if answer["do"] == "verdict" and answer["prune"]:
@@ -128,9 +153,10 @@ class Reporter:
                         "history": run.history, "monitor": run.monitor, "directions": run.directions}  # fmt: skip
 
 
-def main(descriptor: int) -> None:
-    """Work for the driver at the other end of a socket."""
+def main(descriptor: int) -> NoReturn:
+    """Work for the driver at the other end of a socket, in a process that has nothing else to do."""
     work(Connection(descriptor))
+    leave(0)
 
 
 def work(connection: Connection) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from oarlock_plugins.service import models
-from oarlock_plugins.sweeps.pool import processes_of
+from oarlock_plugins.sweeps.processes import processes_of
 from tests.conftest import command, environment
 from tests.plugins.service.server.bundles import Network, publish
 

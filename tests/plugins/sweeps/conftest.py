@@ -55,7 +55,7 @@ class Trouble:
         if how == "memory":
             held = []
             while True:
-                held.append(os.urandom(1 << 20) * 32)
+                held.append(os.urandom(1 << 12) * (1 << 14))
                 time.sleep(0.02)
 
 @hookimpl

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oarlock import UserError
-from oarlock_plugins.sweeps.pool import plan_slots, refuse_hidden_gpu, visible_gpus
+from oarlock_plugins.sweeps.slots import plan_slots, refuse_hidden_gpu, visible_gpus
 
 
 def plan(slots=None, threads=None, per_gpu=1, gpus=(), cores=8, environment=None):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from oarlock_plugins.sweeps.ledger import Replay
-from oarlock_plugins.sweeps.pool import processes_of
+from oarlock_plugins.sweeps.processes import processes_of
 from tests.conftest import command, environment
 
 MEMORY = 100 * 2**20

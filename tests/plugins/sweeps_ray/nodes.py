@@ -12,7 +12,7 @@ import signal
 import sys
 from contextlib import redirect_stdout
 
-from oarlock_plugins.sweeps.pool import processes_of
+from oarlock_plugins.sweeps.processes import processes_of
 
 
 def serve(first):

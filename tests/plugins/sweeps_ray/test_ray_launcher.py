@@ -8,7 +8,7 @@ import signal
 import pytest
 from safetensors.numpy import load_file
 
-from oarlock_plugins.sweeps.pool import processes_of
+from oarlock_plugins.sweeps.processes import processes_of
 from tests.plugins.sweeps_ray.conftest import RAY, children, kill, trials, wait_for
 
 # Says in a trial's log where it runs and what Ray shows it.
