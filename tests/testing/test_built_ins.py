@@ -58,5 +58,7 @@ def test_it_conforms(tmp_path, plugin, monkeypatch, path):
     write_rows(tmp_path / "idx")
     kept = keep(tmp_path, Digits().build_data().train.take(slice(0, 400)))
     needs = [word.replace("IDX", str(tmp_path / "idx")).replace("KEPT", str(kept)) for word in NEEDS.get(path, [])]
+    subject = Subject(path, needs, tmp_path)
     for name, check in checks_for(path).items():
-        check(Subject(path, needs, tmp_path / name))
+        subject.scratch = tmp_path / name
+        check(subject)

@@ -6,12 +6,14 @@ import dataclasses
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,7 @@ class Subject:
             raise Nonconforming(f"{path} cannot be chosen. {self.host.explain_missing(self.group, self.name)}")
         self.entry: Entry = self.host.registry.entries[path]
         self.many = self.host.registry.groups[self.group].many
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     @property
     def place(self) -> str:
@@ -73,7 +76,24 @@ class Subject:
 
     def compose(self, *more: str) -> DictConfig:
         """The checked configuration."""
-        return config.compose(self.host, self.override_list(*more), None).config
+        words = tuple(self.override_list(*more))
+        if words not in self._composed:
+            quick = bool(more) and all(map(self._is_quick, more))
+            self._composed[words] = (self._loader.vary(self.compose(), more) if quick
+                                     else config.compose(self.host, words, None).config)  # fmt: skip
+        return self._composed[words].copy()
+
+    @cached_property
+    def _loader(self) -> config.Loader:
+        return config.Loader(self.host)
+
+    def _is_quick(self, word: str) -> bool:
+        """Whether an override can be set on what is composed already, which takes a tenth of the time."""
+        key = word.partition("=")[0]
+        if not re.fullmatch(r"[\w.]+", key):
+            return False
+        group = self.host.registry.groups.get(key)
+        return group is None or not (group.many or any(one.startswith(f"{key}.") for one in self.override_list()))
 
     def build(self, *more: str) -> Run:
         """A run that is ready to train, with the component in it."""
@@ -117,7 +137,7 @@ class Subject:
         """
         folder = self.scratch / name
         words = [*self.override_list(), f"hydra.run.dir={folder}"]
-        done = in_new_process(f"import oarlock\noarlock.train({json.dumps(words)})")
+        done = in_new_process(f"import oarlock\noarlock.train({json.dumps(words)})\noarlock.leave(0)")
         if done.returncode != 0:
             raise Nonconforming(f"{self.path} does not train in a new process:\n{done.stderr[-800:]}")
         return folder

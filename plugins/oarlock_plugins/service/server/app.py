@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 from oarlock_plugins.service.server.admission import OVERLOADED, Admission
 from oarlock_plugins.service.server.body import Bodies, Receive
 from oarlock_plugins.service.server.control import build_control
-from oarlock_plugins.service.server.exchange import Exchange, Scope, Send
-from oarlock_plugins.service.server.infer import Infer
+from oarlock_plugins.service.server.exchange import AsgiExchange, Exchange, Scope, Send
+from oarlock_plugins.service.server.infer import Infer, target_of
 from oarlock_plugins.service.server.logs import Log, where
 from oarlock_plugins.service.server.metrics import Metrics
 from oarlock_plugins.service.server.refusals import Gone, Refused, overloaded
@@ -46,7 +46,7 @@ class Application:
         self.repository = Repository(settings, metrics, log)
         self.draining = False
         self.admission, self.bodies = Admission(settings), Bodies(settings)
-        self._infer = Infer(self.repository, self.bodies, settings)
+        self.infer = Infer(self.repository, self.bodies, settings)
         self._control = build_control(self)
         self._bearer = f"Bearer {settings.token}".encode() if settings.token is not None else None
 
@@ -61,46 +61,50 @@ class Application:
             await self._http(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope, send, self.metrics, self.log, self.settings.log_requests)
+        exchange = AsgiExchange(scope, send, self.metrics, self.log, self.settings.log_requests)
         try:
             await self._route(scope, receive, exchange)
         except Refused as refused:
             await exchange.refuse(refused)
         except Gone:
             exchange.fields["error"] = "the client left before its request was complete"
-        except Exception as error:  # a defect of ours: written down with its place, and no reason to show it
-            self.log("error", "defect", request_id=exchange.id.decode(), error=where(error))
+        except Exception as error:
+            refused = self.defect(exchange, error)
             if not exchange.status:
-                await exchange.refuse(overloaded("the server could not answer this request", "defect"))
+                await exchange.refuse(refused)
         finally:
             if exchange.admitted:
                 self.admission.leave(exchange.rows)
 
-    def _route(self, scope: Scope, receive: Receive, exchange: Exchange) -> Awaitable[None]:
+    def defect(self, exchange: Exchange, error: Exception) -> Refused:
+        """A defect of ours: written down with its place, and no reason to show it; what to answer."""
+        self.log("error", "defect", request_id=exchange.id.decode(), error=where(error))
+        return overloaded("the server could not answer this request", "defect")
+
+    def _route(self, scope: Scope, receive: Receive, exchange: AsgiExchange) -> Awaitable[None]:
         path = scope["path"]
-        if self._bearer is not None and path not in _OPEN:
-            self._check_token(exchange)
+        if path not in _OPEN:
+            self.check_token(exchange)
         if path.endswith("/infer") and path.startswith("/v2/models/"):
-            match path.split("/")[3:-1]:
-                case [name]:
-                    version = None
-                case [name, "versions", version]:
-                    pass
-                case _:
-                    raise Refused(404, "expected /v2/models/NAME/infer or /v2/models/NAME/versions/VERSION/infer",
-                                  "unknown_path")  # fmt: skip
+            target = target_of(path)
             if scope["method"] != "POST":
                 raise Refused(405, f"{scope['method']}: infer is asked for with POST", "method")
             if not exchange.admitted:
                 if not self.admission.enter():
                     raise overloaded(*OVERLOADED)
                 exchange.admitted = True
-            return self._infer(name, version, exchange, receive)
+            return self.infer(target, exchange, receive)
         return self._control({**scope, "oarlock.exchange": exchange}, receive, exchange.pass_on)
 
-    def _check_token(self, exchange: Exchange) -> None:
+    def check_token(self, exchange: Exchange) -> None:
+        """Let through who bears the token, or anybody where there is none.
+
+        Raises:
+            Refused: another one, or none.
+        """
+        if self._bearer is None:
+            return
         given = exchange.headers.get(b"authorization", b"")
-        assert self._bearer is not None
         if not hmac.compare_digest(given, self._bearer):
             raise Refused(401, "expected the header 'Authorization: Bearer TOKEN' with this server's token", "token")
 

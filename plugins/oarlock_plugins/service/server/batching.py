@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from oarlock_plugins.service.engines import Engine
 from oarlock_plugins.service.server.admission import LEAST, Patience
@@ -29,6 +30,22 @@ _QUICK_SECONDS = 100e-6
 _WEIGHT = 0.05
 
 
+class Answer(Protocol):
+    """What a request gets its outputs by, in the event loop: a future, or the like of it."""
+
+    def done(self) -> bool:
+        """Whether it has them, or nobody wants them any more."""
+
+    def cancelled(self) -> bool:
+        """Whether nobody wants them any more."""
+
+    def set_result(self, outputs: Outputs, /) -> None:
+        """Here they are."""
+
+    def set_exception(self, refused: Refused, /) -> None:
+        """There are none."""
+
+
 @dataclass(slots=True, eq=False)
 class Waiting:
     """A request in the queue.
@@ -36,13 +53,12 @@ class Waiting:
     Attributes:
         key: requests with another one cannot share its batch.
         deadline: as `time.monotonic` counts.
-        answer: of the event loop.
     """
 
     request: InferRequest
     key: tuple[tuple[int, ...], ...]
     deadline: float
-    answer: asyncio.Future[Outputs]
+    answer: Answer
 
 
 class Batcher:
@@ -97,8 +113,13 @@ class Batcher:
         if self._patience.ended(self._standing if self._standing is not None else now, now):
             raise overloaded("requests arrive faster than this model answers", "overload")
 
-    def submit(self, request: InferRequest, deadline: float) -> asyncio.Future[Outputs]:
-        """Put a request into the queue; the future has its outputs, or a Refused.
+    def submit(self, request: InferRequest, deadline: float, answer: Answer) -> None:
+        """Put a request into the queue.
+
+        Args:
+            request: the request.
+            deadline: as `time.monotonic` counts.
+            answer: gets the outputs, or a Refused.
 
         Raises:
             Refused: there is no room for its rows.
@@ -107,7 +128,7 @@ class Batcher:
             raise overloaded("too many rows wait for this model", "queue_full")
         # In the model's order, whatever that of the request is.
         key = tuple([request.inputs[name].shape[1:] for name in self._names])
-        one = Waiting(request, key, deadline, self._loop.create_future())
+        one = Waiting(request, key, deadline, answer)
         with self._lock:
             self._waiting.append(one)
             self.rows += request.rows
@@ -115,7 +136,6 @@ class Batcher:
         if idle and not self._turn_due:
             self._turn_due = True
             self._loop.call_soon(self._turn)
-        return one.answer
 
     def expire(self, now: float) -> None:
         """Answer those whose deadline has passed, also where the engine hangs."""

@@ -10,8 +10,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from oarlock_plugins.service.server.admission import OVERLOADED
 from oarlock_plugins.service.server.app import Application
-from oarlock_plugins.service.server.exchange import request_id
-from oarlock_plugins.service.server.refusals import RETRY_SECONDS
+from oarlock_plugins.service.server.direct import Direct, is_direct
+from oarlock_plugins.service.server.exchange import Exchange, request_id
+from oarlock_plugins.service.server.refusals import RETRY_SECONDS, Refused
 
 _HEAD_BYTES = 64 << 10
 
@@ -25,15 +26,24 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, application: Application, **options: Any) -> None:
         super().__init__(**options)
-        self._application, self._settings = application, application.settings
+        self.application, self._settings = application, application.settings
         self._head_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._ignored = 0
         self._shed = False
+        self._direct: Direct | None = None  # whose body is not complete yet
+        self._defaults: tuple[object, bytes] = (None, b"")
+
+    def default_headers(self) -> bytes:
+        """Those that uvicorn gives every answer, the date; it makes a new list of them each second."""
+        found = self.server_state.default_headers
+        if found is not self._defaults[0]:
+            self._defaults = (found, b"".join(b"%b: %b\r\n" % pair for pair in found))
+        return self._defaults[1]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._application.metrics.connections.set(len(self.connections))
+        self.application.metrics.connections.set(len(self.connections))
         if len(self.connections) > self._settings.max_connections:
             self._refuse(503, "too many connections", "connections_full")
             return
@@ -42,12 +52,14 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         super().connection_lost(exc)
-        self._application.metrics.connections.set(len(self.connections))
+        self.application.metrics.connections.set(len(self.connections))
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
         super().data_received(data)
+        if self._direct is not None and self._timer is None and not self.transport.is_closing():
+            self._timer = self.loop.call_later(self._settings.body_seconds, self._body_too_slow)
         if self._head_bytes < 0:
             return
         # The head is not complete yet.
@@ -67,14 +79,40 @@ class Connection(HttpToolsProtocol):
         idle = not self.pipeline and (self.cycle is None or self.cycle.response_complete)
         if idle and self.url.endswith(b"/infer") and not self.expect_100_continue:
             # Before there is a task for it: at twice of what a server can do, refusals cost as much as answers.
-            if not self._application.admission.enter():
+            if not self.application.admission.enter():
                 self._shed = True
                 return
+            if self._begin_direct():
+                return
             self.scope["oarlock.admitted"] = True
-        super().on_headers_complete()
+        try:
+            super().on_headers_complete()
+        except Exception:  # of a path that is none, which is answered with 400
+            if "oarlock.admitted" in self.scope:
+                self.application.admission.leave()
+            raise
+
+    def _begin_direct(self) -> bool:
+        """Begin a prediction that this connection answers itself, where it is one of the usual kind."""
+        parser = self.parser
+        if (not self.url.startswith(b"/v2/models/") or b"%" in self.url or not self.url.isascii() or parser.get_method() != b"POST"
+                or parser.should_upgrade() or self.flow.write_paused):  # fmt: skip
+            return False
+        application = self.application
+        path = self.url.decode("ascii")
+        scope = {"method": "POST", "path": path, "client": self.client, "headers": self.headers}
+        exchange = Exchange(scope, application.metrics, application.log, self._settings.log_requests)
+        if not is_direct(exchange.headers, self._settings.max_body_bytes):
+            return False
+        keep_alive = parser.get_http_version() != "1.0" and parser.should_keep_alive()
+        self.cycle = self._direct = Direct(self, exchange, path, keep_alive)  # type: ignore[assignment]
+        return True
 
     def on_body(self, body: bytes) -> None:
         if self._shed:
+            return
+        if self._direct is not None:
+            self._direct.add(body)
             return
         if self.cycle.response_complete:
             self._ignore(len(body))
@@ -83,7 +121,10 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._disarm()
         self._ignored = 0
-        if self._shed:
+        if self._direct is not None:
+            complete, self._direct = self._direct, None
+            complete.complete()
+        elif self._shed:
             self._shed = False
             self._answer(503, *OVERLOADED, close=not self.parser.should_keep_alive())
             self.on_response_complete()
@@ -116,6 +157,12 @@ class Connection(HttpToolsProtocol):
     def _too_slow(self) -> None:
         self._refuse(408, f"the head of a request did not come within {self._settings.header_seconds:g} s", "slow")
 
+    def _body_too_slow(self) -> None:
+        if self._direct is not None:
+            slow, self._direct = self._direct, None
+            seconds = self._settings.body_seconds
+            slow.refuse(Refused(408, f"the body did not come within {seconds:g} s", "slow", close=True))
+
     def _refuse(self, status: int, message: str, reason: str) -> None:
         """Answer what never became a request, and close."""
         if not self.transport.is_closing():
@@ -125,7 +172,7 @@ class Connection(HttpToolsProtocol):
     def _answer(self, status: int, message: str, reason: str, close: bool) -> None:
         """Write an error without the application."""
         id_ = request_id(dict(self.headers))
-        application = self._application
+        application = self.application
         application.metrics.on_status(status)
         application.metrics.on_refusal(reason)
         application.log("warning", "connection" if close else "shed", request_id=id_.decode(), status=status, error=message,

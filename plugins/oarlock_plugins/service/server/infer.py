@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import NamedTuple
 
+from oarlock_plugins.service.server.batching import Answer
 from oarlock_plugins.service.server.body import Bodies, Receive, pack, packing
-from oarlock_plugins.service.server.exchange import JSON, Exchange
-from oarlock_plugins.service.server.protocol import read_request
+from oarlock_plugins.service.server.computing import Outputs
+from oarlock_plugins.service.server.exchange import JSON, AsgiExchange, Exchange, Headers
+from oarlock_plugins.service.server.model import Live, Model
+from oarlock_plugins.service.server.protocol import InferRequest, read_request
+from oarlock_plugins.service.server.refusals import Refused
 from oarlock_plugins.service.server.repository import Repository
 from oarlock_plugins.service.server.responses import write_response
 from oarlock_plugins.service.server.settings import Settings
@@ -16,43 +21,104 @@ BINARY = (b"content-type", b"application/octet-stream")
 _WORTH_PACKING = 1 << 10
 
 
+class Target(NamedTuple):
+    """Which model is asked, and which version of it; None for the one that answers."""
+
+    name: str
+    version: str | None
+
+
+def target_of(path: str) -> Target:
+    """What a path asks for that begins with /v2/models/ and ends with /infer.
+
+    Raises:
+        Refused: it is not /v2/models/NAME[/versions/VERSION]/infer.
+    """
+    match path.split("/")[3:-1]:
+        case [name]:
+            return Target(name, None)
+        case [name, "versions", version]:
+            return Target(name, version)
+    raise Refused(404, "expected /v2/models/NAME/infer or /v2/models/NAME/versions/VERSION/infer", "unknown_path")
+
+
+class Begun(NamedTuple):
+    """A request that waits for its batch."""
+
+    request: InferRequest
+    target: Target
+    model: Model
+    live: Live
+
+
 class Infer:
-    """POST /v2/models/NAME[/versions/VERSION]/infer."""
+    """POST /v2/models/NAME[/versions/VERSION]/infer, in the steps of which each is done in one go."""
 
     def __init__(self, repository: Repository, bodies: Bodies, settings: Settings) -> None:
         self._repository, self._bodies, self._settings = repository, bodies, settings
 
-    async def __call__(self, name: str, version: str | None, exchange: Exchange, receive: Receive) -> None:
-        """Answer a request.
+    def check(self, target: Target, exchange: Exchange) -> None:
+        """Refuse before anything is spent on a request.
+
+        Raises:
+            Refused: there is no such model, or too much waits for it.
+        """
+        exchange.fields["model"] = target.name[:100]
+        self._repository.find(*target)[1].batcher.check_room()
+
+    def begin(self, target: Target, exchange: Exchange, body: bytes, answer: Answer) -> Begun:
+        """Read a body and put the request into the queue.
+
+        Raises:
+            Refused: there will be no prediction.
+        """
+        # Found again: while the body came another version may have been put into service. From here to the queue
+        # nothing is awaited, so a version that is being drained gets no new request.
+        model, live = self._repository.find(*target)
+        exchange.fields["version"] = live.version
+        settings = self._settings
+        request = read_request(body, exchange.headers.get(b"inference-header-content-length"), live.signature,
+                               settings.max_request_rows)  # fmt: skip
+        exchange.rows = request.rows
+        patience = min(settings.deadline_seconds, request.timeout or settings.deadline_seconds)
+        live.batcher.submit(request, time.monotonic() + patience, answer)
+        return Begun(request, target, model, live)
+
+    def write(self, begun: Begun, outputs: Outputs) -> tuple[bytes, Headers]:
+        """The body of an answer and the headers that describe it.
+
+        Raises:
+            Refused: a value has no form in JSON.
+        """
+        signature, version = begun.live.signature, begun.live.version
+        answer, json_length = write_response(begun.request, outputs, signature, begun.target.name, version)
+        if json_length is None:
+            return answer, [JSON]
+        return answer, [BINARY, (b"inference-header-content-length", b"%d" % json_length)]
+
+    async def __call__(self, target: Target, exchange: AsgiExchange, receive: Receive) -> None:
+        """Answer a request that came through ASGI.
 
         Raises:
             Refused: there will be no prediction.
             Gone: nobody waits for one.
         """
-        exchange.fields["model"] = name[:100]
-        # Before the body is looked at: to refuse must be cheap.
-        self._repository.find(name, version)[1].batcher.check_room()
-        headers = exchange.headers
-        body, held = await self._bodies.read(headers, receive)
+        self.check(target, exchange)
+        body, held = await self._bodies.read(exchange.headers, receive)
+        waiting: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
         try:
-            # Found again: while the body came another version may have been put into service. From here to the queue
-            # nothing is awaited, so a version that is being drained gets no new request.
-            model, live = self._repository.find(name, version)
-            exchange.fields["version"] = live.version
-            request = read_request(body, headers.get(b"inference-header-content-length"), live.signature,
-                                   self._settings.max_request_rows)  # fmt: skip
-            exchange.rows = request.rows
-            patience = min(self._settings.deadline_seconds, request.timeout or self._settings.deadline_seconds)
-            outputs = await live.batcher.submit(request, time.monotonic() + patience)
+            begun = self.begin(target, exchange, body, waiting)
+            outputs = await waiting
         finally:
             self._bodies.release(held)
-        answer, json_length = write_response(request, outputs, live.signature, name, live.version)
-        sent = [JSON]
-        if json_length is not None:
-            sent = [BINARY, (b"inference-header-content-length", b"%d" % json_length)]
-        encoding = packing(headers)
-        if encoding is not None and len(answer) > _WORTH_PACKING:
+        answer, headers = self.write(begun, outputs)
+        if (encoding := packing_of(exchange, answer)) is not None:
             answer = await asyncio.to_thread(pack, answer, encoding)
-            sent.append((b"content-encoding", encoding))
-        await exchange.answer(200, answer, sent)
-        model.metrics.on_answer(time.time(), time.perf_counter() - exchange.started)
+            headers.append((b"content-encoding", encoding))
+        await exchange.answer(200, answer, headers)
+        begun.model.metrics.on_answer(time.time(), time.perf_counter() - exchange.started)
+
+
+def packing_of(exchange: Exchange, answer: bytes) -> bytes | None:
+    """How an answer is to be compressed; None where it is not worth it or not asked for."""
+    return packing(exchange.headers) if len(answer) > _WORTH_PACKING else None

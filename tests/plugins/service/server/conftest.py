@@ -97,9 +97,13 @@ class Service:
 
     def wait_metric(self, value, name, seconds=5, **labels):
         """Until a metric has this value."""
+        self.until(lambda: self.metric(name, **labels) == value, seconds)
+
+    def until(self, what, seconds=30):
+        """Until `what()` is true."""
         deadline = time.monotonic() + seconds
-        while (found := self.metric(name, **labels)) != value:
-            assert time.monotonic() < deadline, (name, found, value)
+        while not what():
+            assert time.monotonic() < deadline, self._log.read_text()
             time.sleep(0.02)
 
     def resident(self):

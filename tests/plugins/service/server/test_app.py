@@ -53,7 +53,7 @@ async def live(app, models):
 
 def test_any_server_can_run_it(models):
     bundles.publish(models)
-    app = build_app(Settings(models, poll_seconds=0.05), Log(stream=io.StringIO()))
+    app = build_app(Settings(models, poll_seconds=0.05, standing_seconds=30), Log(stream=io.StringIO()))
     rows, answers = asyncio.run(live(app, models))
     assert {status for status, _ in answers} == {200}
     for _, answer in answers:

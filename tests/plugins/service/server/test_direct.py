@@ -1,0 +1,161 @@
+"""The two ways of a prediction, answered by its connection or through ASGI, are one to a client."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import struct
+
+import numpy as np
+import pytest
+
+from tests.plugins.service.server import bundles
+from tests.plugins.service.server.bundles import Network
+from tests.plugins.service.server.conftest import Service, receive_all, request_of
+
+ROWS = Network().rows(2)
+PATH = "/v2/models/toy/infer"
+LARGE = Network().rows(300)  # more than is worth packing
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    models = tmp_path_factory.mktemp("models")
+    bundles.publish(models)
+    log = tmp_path_factory.mktemp("log") / "serve.log"
+    made = Service(models, log, "--body-seconds", "0.5", "--log-requests").wait("toy")
+    yield made
+    assert made.stop() == 0
+    assert not [line for line in made.log() if line["event"] == "defect"]
+
+
+def head(method, path, length, *more):
+    """A request's head, its body announced, or in chunks where the length is None."""
+    framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", framing, *more, "", ""]).encode()
+
+
+def chunked(body):
+    return (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
+
+
+def as_json(rows, **more):
+    return json.dumps(request_of(rows, **more)).encode(), []
+
+
+def as_bytes(rows):
+    tail = rows.tobytes()
+    text = json.dumps({"inputs": [{"name": "x", "shape": list(rows.shape), "datatype": "FP32",
+                                   "parameters": {"binary_data_size": len(tail)}}],
+                       "parameters": {"binary_data_output": True}}).encode()  # fmt: skip
+    return text + tail, [f"Inference-Header-Content-Length: {len(text)}"]
+
+
+def told(answer):
+    """An answer without what differs between any two: its id, its date."""
+    lines, _, body = answer.partition(b"\r\n\r\n")
+    status, *headers = lines.lower().split(b"\r\n")
+    kept = sorted(line for line in headers if not line.startswith((b"x-request-id", b"date", b"content-length")))
+    assert any(line.startswith(b"x-request-id: ") for line in headers)
+    assert b"content-length: %d" % len(body) in headers
+    return status, kept, re.sub(rb'"request_id":"[^"]*"', b"", body)
+
+
+@pytest.mark.parametrize(
+    ("path", "made", "status"),
+    [
+        (PATH, as_json(ROWS), 200),
+        (PATH, as_json(ROWS, id="mine"), 200),
+        (PATH, as_bytes(ROWS), 200),
+        (PATH + "?", as_json(ROWS), 200),
+        ("/v2/models/toy/versions/1/infer", as_json(ROWS), 200),
+        ("/v2/models/toy/versions/7/infer", as_json(ROWS), 404),
+        ("/v2/models/toi/infer", as_json(ROWS), 404),
+        ("/v2/models/toy/more/infer", as_json(ROWS), 404),
+        ("/v2/models/%74oy/infer", as_json(ROWS), 200),
+        (PATH, (b"{", []), 400),
+        (PATH, (b"", []), 400),
+        (PATH, (as_bytes(ROWS)[0], []), 400),
+        (PATH, (as_json(ROWS)[0], ["Connection: close"]), 200),
+        (PATH, (as_json(LARGE)[0], ["Accept-Encoding: gzip"]), 200),
+        (PATH, (as_json(ROWS)[0], ["Accept-Encoding: gzip"]), 200),
+    ],
+)
+def test_both_ways_are_one(service, path, made, status):
+    body, more = made
+    direct = told(service.raw(head("POST", path, len(body), *more) + body))
+    asgi = told(service.raw(head("POST", path, None, *more) + chunked(body)))
+    assert direct == asgi
+    assert int(direct[0].split()[1]) == status
+
+
+def test_a_token_is_asked_for_both_ways(serve, models):
+    bundles.publish(models)
+    right = {"Authorization": "Bearer word"}
+    service = serve(models, env={"OARLOCK_TOKEN": "word"})
+    service.until(lambda: service.ask("GET", "/v2/models/toy/ready", headers=right)[0] == 200)
+    body = as_json(ROWS)[0]
+    for framed, sent in ((len(body), body), (None, chunked(body))):
+        for given, status in (
+            ("Authorization: Bearer word", b"200"),
+            ("Authorization: Bearer other", b"401"),
+            ("X: y", b"401"),
+        ):
+            assert service.raw(head("POST", PATH, framed, given) + sent).startswith(b"HTTP/1.1 " + status)
+
+
+def test_what_is_pipelined_is_answered_in_order(service):
+    """Both ways and what is no prediction, in one segment."""
+    body = as_json(ROWS)[0]
+    direct, asgi = head("POST", PATH, len(body)) + body, head("POST", PATH, None) + chunked(body)
+    other = head("GET", "/v2/models/toy", 0)
+    kinds = [direct, asgi, other, direct, direct, asgi, asgi, other, other, direct] * 3
+    sent = [one.replace(b"Host: x", b"Host: x\r\nX-Request-Id: n%d" % number) for number, one in enumerate(kinds)]
+    with socket.create_connection((service.host, service.port), timeout=10) as connection:
+        connection.sendall(b"".join(sent))
+        received = b""
+        while len(re.findall(rb"x-request-id: n\d+", received)) < len(kinds) or not received.endswith(b"}"):
+            received += connection.recv(1 << 16)
+    assert [int(number) for number in re.findall(rb"x-request-id: n(\d+)", received)] == list(range(len(kinds)))
+    assert set(re.findall(rb"HTTP/1\.1 (\d+)", received)) == {b"200"}
+
+
+def test_a_body_that_comes_in_parts(service):
+    body = as_json(ROWS)[0]
+    with socket.create_connection((service.host, service.port), timeout=10) as connection:
+        sent = head("POST", PATH, len(body)) + body
+        for start in range(0, len(sent), 50):
+            connection.sendall(sent[start : start + 50])
+        assert receive_all(connection).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_body_that_does_not_come(service):
+    for framing in (100, None):
+        answer = service.raw(head("POST", PATH, framing) + b"5\r\n{\r\n")
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"connection: close" in answer.lower()
+    service.wait_metric(0, "oarlock_requests_in_flight")
+
+
+def test_clients_that_leave(service):
+    """At every moment: nothing stays counted."""
+    body = as_json(ROWS)[0]
+    sent = head("POST", PATH, len(body)) + body
+    generator = np.random.default_rng(0)
+    for stop in [len(sent), *generator.integers(1, len(sent), 50)]:
+        with socket.create_connection((service.host, service.port)) as connection:
+            connection.sendall(sent[:stop])
+            if stop % 2:  # with a reset
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    service.wait_metric(0, "oarlock_requests_in_flight")
+    service.wait_metric(0, "oarlock_body_bytes")
+    assert service.infer(ROWS)[0] == 200
+
+
+def test_a_path_that_is_none_is_not_counted_as_in_flight(service):
+    for url in (b"/v2/models/\xff/infer", b"http://[/infer", b"http://a:99999999/infer"):
+        for _ in range(5):
+            answer = service.raw(b"POST " + url + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+            assert answer.startswith(b"HTTP/1.1 400 ")
+    service.wait_metric(0, "oarlock_requests_in_flight")
