@@ -22,7 +22,7 @@ JSON = (b"content-type", b"application/json")
 
 _GIVEN = re.compile(rb"[!-~]{1,128}")
 _ids = itertools.count(1)
-_PREFIX = os.urandom(6).hex()
+_PREFIX = os.urandom(6).hex().encode()
 
 
 def request_id(headers: Mapping[bytes, bytes]) -> bytes:
@@ -30,7 +30,7 @@ def request_id(headers: Mapping[bytes, bytes]) -> bytes:
     given = headers.get(b"x-request-id")
     if given is not None and _GIVEN.fullmatch(given):
         return given
-    return f"{_PREFIX}-{next(_ids):x}".encode()
+    return b"%b-%x" % (_PREFIX, next(_ids))
 
 
 class Exchange:

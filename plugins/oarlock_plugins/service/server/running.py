@@ -16,7 +16,7 @@ from oarlock import UserError
 from oarlock_plugins.service.server.app import Application
 from oarlock_plugins.service.server.connection import Connection
 from oarlock_plugins.service.server.logs import ToLog
-from oarlock_plugins.service.server.memory import give_back
+from oarlock_plugins.service.server.memory import give_back, leave_alone
 
 _BACKLOG = 2048
 
@@ -75,5 +75,6 @@ def run(application: Application, listener: socket.socket, drain_delay: float, g
         application, http=functools.partial(Connection, application), ws="none", lifespan="on", log_config=None, access_log=False, proxy_headers=False, server_header=False, timeout_keep_alive=int(application.settings.idle_seconds),
         timeout_graceful_shutdown=int(grace),
     )  # fmt: skip
+    leave_alone()
     with contextlib.suppress(KeyboardInterrupt):
         Server(config, application, drain_delay).run(sockets=[listener])
