@@ -52,6 +52,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # after a reset uvicorn keeps it, and with it this object
         self.application.metrics.connections.set(len(self.connections))
 
     def data_received(self, data: bytes) -> None:

@@ -51,12 +51,16 @@ class Direct:
     def __init__(self, connection: Connection, exchange: Exchange, path: str, keep_alive: bool) -> None:
         self.response_complete = self.disconnected = False
         self.keep_alive = keep_alive
-        self.message_event = self
-        self._connection, self._application = connection, connection.application
+        self._connection: Connection | None = connection  # until the answer is sent: it holds this one
+        self._application = connection.application
         self._exchange, self._path = exchange, path
         self._parts: list[bytes] = []
         self._held = 0
         self._begun: Begun | None = None
+
+    @property
+    def message_event(self) -> Direct:
+        return self
 
     def set(self) -> None:
         """Of the event: something has happened. The client may have left before its request was complete."""
@@ -119,10 +123,10 @@ class Direct:
             self._answer(refused.status, body, headers)
 
     def _answer(self, status: int, body: bytes, headers: Headers) -> None:
-        exchange, connection = self._exchange, self._connection
+        exchange, connection, begun = self._exchange, self._connection, self._begun
         exchange.conclude(status)
         self._let_go()
-        if self.disconnected or connection.transport.is_closing():
+        if connection is None or self.disconnected or connection.transport.is_closing():
             return
         parts = [STATUS_LINE[status], connection.default_headers()]
         for name, value in headers:
@@ -132,13 +136,16 @@ class Direct:
         parts.append(b"content-length: %d\r\nx-request-id: %b\r\n\r\n" % (len(body), exchange.id))
         parts.append(body)
         connection.transport.write(b"".join(parts))
-        if status == 200 and self._begun is not None:
-            self._begun.model.metrics.on_answer(time.time(), time.perf_counter() - exchange.started)
+        if status == 200 and begun is not None:
+            begun.model.metrics.on_answer(time.time(), time.perf_counter() - exchange.started)
         if not self.keep_alive:
             connection.transport.close()
         connection.on_response_complete()
 
     def _let_go(self) -> None:
         self.response_complete = True
+        # At once, and not when the collector comes by.
+        self._connection = self._begun = None
+        self._parts.clear()
         self._application.bodies.release(self._held)
         self._application.admission.leave(self._exchange.rows)

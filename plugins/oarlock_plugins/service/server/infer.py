@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 from typing import NamedTuple
 
@@ -29,7 +28,6 @@ class Target(NamedTuple):
     version: str | None
 
 
-@functools.lru_cache(1024)  # a client asks for the same again and again; what is refused is not kept
 def target_of(path: str) -> Target:
     """What a path asks for that begins with /v2/models/ and ends with /infer.
 

@@ -1,6 +1,6 @@
 """Memory that goes back to the system: a server shall be as large after its largest request as before.
 
-And a collector of garbage that does not look at what stays: requests leave next to none behind.
+And a collector of garbage that does not look at what stays.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ def give_back() -> None:
 
 
 def leave_alone() -> None:
-    """Have the collector leave what is there now out, and look at the rest after tens of thousands of new objects.
+    """Have the collector leave out what is there now, all the modules: it would look at them again and again.
 
-    In the middle of requests it would look at all modules again and again, for a tenth of the time.
+    It looks at the rest as often as ever. A refused request is garbage that holds a body until then.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -159,3 +160,21 @@ def test_a_path_that_is_none_is_not_counted_as_in_flight(service):
             answer = service.raw(b"POST " + url + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
             assert answer.startswith(b"HTTP/1.1 400 ")
     service.wait_metric(0, "oarlock_requests_in_flight")
+
+
+@pytest.mark.parametrize(("body", "status"), [(as_json(Network().rows(1000))[0], b"200"), (b" " * (250 << 10), b"400")])
+def test_connections_that_stay_open_hold_no_bodies(service, body, status):
+    sent = head("POST", PATH, len(body)) + body
+
+    def ask(connection):
+        connection.sendall(sent)
+        assert receive_all(connection).startswith(b"HTTP/1.1 " + status)
+
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(socket.create_connection((service.host, service.port))) for _ in range(150)]
+        for connection in connections[:20]:
+            ask(connection)
+        before = service.resident()
+        for connection in connections[20:]:
+            ask(connection)
+        assert service.resident() < before + 130 * len(body) // 4

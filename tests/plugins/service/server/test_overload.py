@@ -78,10 +78,9 @@ class Load:
 
     def __init__(self, service, folder):
         self._port, self._file = service.port, folder / "request"
-        rows = NETWORK.rows(1)
-        head = {
-            "inputs": [{"name": "x", "shape": [1, 784], "datatype": "FP32", "parameters": {"binary_data_size": 3136}}]
-        }
+        rows = NETWORK.rows(8)  # the server is busy long before the generator
+        head = {"inputs": [{"name": "x", "shape": list(rows.shape), "datatype": "FP32",
+                            "parameters": {"binary_data_size": rows.nbytes}}]}  # fmt: skip
         text = json.dumps(head).encode()
         length = b"Inference-Header-Content-Length: %d" % len(text)
         self._file.write_bytes(http(path="/v2/models/mlp/infer", body=text + rows.tobytes(), headers=[length]))
