@@ -29,7 +29,7 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
-from oarlock_plugins.sweeps.processes import environment_of, how_it_ended, memory_of
+from oarlock_plugins.sweeps.processes import environment_of, how_it_ended, is_running, memory_of
 from oarlock_plugins.sweeps.slots import cores, plan_slots, visible_gpus
 
 PACKET = 1 << 20
@@ -166,11 +166,9 @@ class ForkedProcess:
         self._server.reap(self._number)
 
     def _alive(self) -> bool:
-        try:
-            os.kill(self._server.pid(self._number) or 0, 0)
-        except ProcessLookupError:
-            return False
-        return True
+        """Whether it runs, asked of the system; not where it was never forked, or is dead and nobody has noticed."""
+        pid = self._server.pid(self._number)
+        return pid is not None and is_running(pid)
 
 
 # --- begun early

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 
 from oarlock_plugins.sweeps import fork_server
-from oarlock_plugins.sweeps.pool import Pool, Worker
+from oarlock_plugins.sweeps.pool import MOST_UNREADY, Pool, Worker
 from oarlock_plugins.sweeps.processes import environment_of, how_it_ended, memory_of
 
 
@@ -65,7 +65,8 @@ class LocalPool(Pool):
     """
 
     def __init__(self, environments: Sequence[dict[str, str]]) -> None:
-        super().__init__(len(environments))
+        # All that were asked of the process that forks are lost with it, and that says nothing of those after them.
+        super().__init__(len(environments), len(environments) + MOST_UNREADY)
         self._environments = environments
         self._server = fork_server.take(environments)
 

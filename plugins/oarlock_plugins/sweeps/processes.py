@@ -33,6 +33,15 @@ def processes_of(leader: int) -> list[int]:
     return found
 
 
+def is_running(pid: int) -> bool:
+    """Whether there is such a process, and it has not ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
 def memory_of(leader: int) -> int:
     """Bytes that the processes of a session hold: a worker and its children, the loaders."""
     return sum(_resident(pid) for pid in processes_of(leader))

@@ -55,6 +55,22 @@ def test_the_process_that_forks_is_killed(sweeps):
     assert not sweeps.processes()
 
 
+def test_the_process_that_forks_is_killed_before_it_has_forked(sweeps):
+    driver = sweeps.start("train", "-m", *JOB, "trainer.epochs=2", "seed=range(0,6)", "hydra.sweep.dir=s")
+
+    def server():
+        return next((pid for pid in sweeps.processes() if parent(pid) == driver.pid), None)
+
+    sweeps.wait_for(lambda: (sweeps.folder / "s" / "ledger.jsonl").exists())  # workers are asked for soon
+    os.kill(server(), signal.SIGSTOP)
+    time.sleep(1)
+    os.kill(server(), signal.SIGKILL)
+    _, errors = driver.communicate(timeout=100)
+    assert driver.returncode == 0, errors
+    assert {trial.status for trial in sweeps.trials().values()} == {"completed"}
+    assert not sweeps.processes()
+
+
 def test_nobody_is_left_of_a_sweep_that_is_not_valid(sweeps):
     done = sweeps.run("train", "-m", *JOB, "optimizer.lr=1,2", "hydra.sweep.dir=s")
     assert done.returncode == 2
