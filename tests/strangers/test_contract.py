@@ -92,7 +92,8 @@ def test_batches_get_noise_that_depends_on_seed_epoch_and_number_alone(oarlock, 
             resumed = oarlock("resume", "run", cwd=folder, env=stroke)
             assert resumed.returncode == 0, resumed.stderr
             # The checkpoint of step 2 may have been on its way to the disk still; that of step 1 was there before.
-            assert (resumed_from := re.search(r"from step ([12])\n", resumed.stdout)), resumed.stdout
+            resumed_from = re.search(r"from step ([12])\n", resumed.stdout)
+            assert resumed_from, resumed.stdout
             after = int(resumed_from[1])
         files = checkpoint.newest_intact(folder / "run" / "checkpoints")[1]
         ends.append(checkpoint.unpack_arrays(files["model.safetensors"]))

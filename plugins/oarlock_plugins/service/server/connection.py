@@ -29,6 +29,8 @@ class Connection(HttpToolsProtocol):
         self.application, self._settings = application, application.settings
         self._head_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._idle_since = 0.0
         self._ignored = 0
         self._shed = False
         self._direct: Direct | None = None  # whose body is not complete yet
@@ -53,6 +55,8 @@ class Connection(HttpToolsProtocol):
         self._disarm()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()  # after a reset uvicorn keeps it, and with it this object
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         self.application.metrics.connections.set(len(self.connections))
 
     def data_received(self, data: bytes) -> None:
@@ -131,6 +135,31 @@ class Connection(HttpToolsProtocol):
             self.on_response_complete()
         else:
             super().on_message_complete()
+
+    def on_direct_complete(self) -> None:
+        """A prediction was answered here.
+
+        As uvicorn's `on_response_complete`, but with a timer for the idle connection that is made once, and looks when it
+        goes off whether it is due.
+        """
+        if self.pipeline or self.transport.is_closing():
+            self.on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        self._idle_timer = None
+        if not self.cycle.response_complete or self._timer is not None or self.timeout_keep_alive_task is not None:
+            return  # a request is on its way and has its own limits, or the application has answered one since
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._idle_timer = self.loop.call_later(left, self._close_if_idle)
+        else:
+            self.timeout_keep_alive_handler()
 
     def _ignore(self, size: int) -> None:
         """Let a client that was answered early send the rest: to close at once could take the answer from it."""

@@ -82,8 +82,7 @@ class Direct:
             target = target_of(self._path)
             application.bodies.hold(len(body))
             self._held = len(body)
-            application.infer.check(target, exchange)
-            self._begun = application.infer.begin(target, exchange, body, self)
+            self._begun = application.infer.begin(application.infer.find(target, exchange), exchange, body, self)
         except Refused as refused:
             self.refuse(refused)
         except Exception as error:
@@ -140,7 +139,7 @@ class Direct:
             begun.model.metrics.on_answer(time.time(), time.perf_counter() - exchange.started)
         if not self.keep_alive:
             connection.transport.close()
-        connection.on_response_complete()
+        connection.on_direct_complete()
 
     def _let_go(self) -> None:
         self.response_complete = True

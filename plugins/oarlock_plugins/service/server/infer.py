@@ -34,19 +34,22 @@ def target_of(path: str) -> Target:
     Raises:
         Refused: it is not /v2/models/NAME[/versions/VERSION]/infer.
     """
-    match path.split("/")[3:-1]:
-        case [name]:
-            return Target(name, None)
+    name = path[len("/v2/models/") : -len("/infer")]
+    if name and "/" not in name:
+        return Target(name, None)
+    match name.split("/"):
         case [name, "versions", version]:
             return Target(name, version)
     raise Refused(404, "expected /v2/models/NAME/infer or /v2/models/NAME/versions/VERSION/infer", "unknown_path")
+
+
+Found = tuple[Model, Live]
 
 
 class Begun(NamedTuple):
     """A request that waits for its batch."""
 
     request: InferRequest
-    target: Target
     model: Model
     live: Live
 
@@ -57,24 +60,27 @@ class Infer:
     def __init__(self, repository: Repository, bodies: Bodies, settings: Settings) -> None:
         self._repository, self._bodies, self._settings = repository, bodies, settings
 
-    def check(self, target: Target, exchange: Exchange) -> None:
-        """Refuse before anything is spent on a request.
+    def find(self, target: Target, exchange: Exchange) -> Found:
+        """What answers now, before anything is spent on a request.
 
         Raises:
             Refused: there is no such model, or too much waits for it.
         """
         exchange.fields["model"] = target.name[:100]
-        self._repository.find(*target)[1].batcher.check_room()
+        found = self._repository.find(*target)
+        found[1].batcher.check_room()
+        return found
 
-    def begin(self, target: Target, exchange: Exchange, body: bytes, answer: Answer) -> Begun:
+    def begin(self, found: Found, exchange: Exchange, body: bytes, answer: Answer) -> Begun:
         """Read a body and put the request into the queue.
+
+        Args:
+            found: in the same turn of the event loop, so that a version that is being drained gets no new request.
 
         Raises:
             Refused: there will be no prediction.
         """
-        # Found again: while the body came another version may have been put into service. From here to the queue
-        # nothing is awaited, so a version that is being drained gets no new request.
-        model, live = self._repository.find(*target)
+        model, live = found
         exchange.fields["version"] = live.version
         settings = self._settings
         request = read_request(body, exchange.headers.get(b"inference-header-content-length"), live.signature,
@@ -82,7 +88,7 @@ class Infer:
         exchange.rows = request.rows
         patience = min(settings.deadline_seconds, request.timeout or settings.deadline_seconds)
         live.batcher.submit(request, time.monotonic() + patience, answer)
-        return Begun(request, target, model, live)
+        return Begun(request, model, live)
 
     def write(self, begun: Begun, outputs: Outputs) -> tuple[bytes, Headers]:
         """The body of an answer and the headers that describe it.
@@ -90,8 +96,8 @@ class Infer:
         Raises:
             Refused: a value has no form in JSON.
         """
-        signature, version = begun.live.signature, begun.live.version
-        answer, json_length = write_response(begun.request, outputs, signature, begun.target.name, version)
+        live = begun.live
+        answer, json_length = write_response(begun.request, outputs, live.signature, begun.model.name, live.version)
         if json_length is None:
             return answer, [JSON]
         return answer, [BINARY, (b"inference-header-content-length", b"%d" % json_length)]
@@ -103,11 +109,12 @@ class Infer:
             Refused: there will be no prediction.
             Gone: nobody waits for one.
         """
-        self.check(target, exchange)
+        self.find(target, exchange)
         body, held = await self._bodies.read(exchange.headers, receive)
         waiting: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
         try:
-            begun = self.begin(target, exchange, body, waiting)
+            # Again: while the body came another version may have been put into service.
+            begun = self.begin(self._repository.find(*target), exchange, body, waiting)
             outputs = await waiting
         finally:
             self._bodies.release(held)

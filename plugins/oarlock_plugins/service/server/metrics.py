@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections import deque
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -38,6 +40,25 @@ class ModelMetrics:
         self.recent.append((now, seconds))
 
 
+class Count(Collector):
+    """A counter that only the event loop counts, so that it needs no lock.
+
+    Attributes:
+        counts: by the value of its label.
+    """
+
+    def __init__(self, name: str, text: str, label: str) -> None:
+        self._described = (name, text, label)
+        self.counts: defaultdict[int | str, int] = defaultdict(int)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        name, text, label = self._described
+        family = CounterMetricFamily(name, text, labels=[label])
+        for value, count in list(self.counts.items()):  # a thread may ask
+            family.add_metric([str(value)], count)
+        yield family
+
+
 class Metrics:
     """All series; labels are models that exist, statuses and reasons, so that no client can make new ones."""
 
@@ -50,9 +71,10 @@ class Metrics:
                                     registry=registry)  # fmt: skip
         self.batch_seconds = Histogram("oarlock_batch_seconds", "Computing a batch.", ["model"], buckets=SECONDS,
                                        registry=registry)  # fmt: skip
-        self.answers = Counter("oarlock_answers", "Answers by status.", ["status"], registry=registry)
-        self.refused = Counter("oarlock_refused", "Requests without an answer, by reason.", ["reason"],
-                               registry=registry)  # fmt: skip
+        self._answers = Count("oarlock_answers", "Answers by status.", "status")
+        self._refused = Count("oarlock_refused", "Requests without an answer, by reason.", "reason")
+        registry.register(self._answers)
+        registry.register(self._refused)
         self.version = Gauge("oarlock_model_version", "The version that is served; 0 for none.", ["model"],
                              registry=registry)  # fmt: skip
         self.swaps = Counter("oarlock_model_swaps", "Versions that were put into service.", ["model"],
@@ -68,21 +90,14 @@ class Metrics:
         )
         self.body_bytes = Gauge("oarlock_body_bytes", "Of the requests in flight.", registry=registry)
         self.connections = Gauge("oarlock_connections", "Open connections.", registry=registry)
-        self._counts: dict[int | str, Callable[[], None]] = {}  # to look a label up costs more than to count
 
     def on_status(self, status: int) -> None:
         """Count an answer."""
-        count = self._counts.get(status)
-        if count is None:
-            count = self._counts[status] = self.answers.labels(str(status)).inc
-        count()
+        self._answers.counts[status] += 1
 
     def on_refusal(self, reason: str) -> None:
         """Count a request without an answer."""
-        count = self._counts.get(reason)
-        if count is None:
-            count = self._counts[reason] = self.refused.labels(reason).inc
-        count()
+        self._refused.counts[reason] += 1
 
     def forget(self, name: str) -> None:
         """A model has left the folder."""

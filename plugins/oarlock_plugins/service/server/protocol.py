@@ -34,6 +34,7 @@ class InferRequest:
         id: what the client calls it.
         outputs: the names that are asked for, each with whether as bytes.
         timeout: the client's own, in seconds.
+        layout: where its JSON was known.
     """
 
     inputs: dict[str, np.ndarray]
@@ -41,6 +42,7 @@ class InferRequest:
     id: str | None
     outputs: list[tuple[str, bool]]
     timeout: float | None
+    layout: Layout | None = None
 
 
 class Signature:
@@ -60,12 +62,16 @@ class Signature:
 class Layout:
     """What the JSON of a request says, which was checked, and where behind it the bytes of each input are.
 
+    Attributes:
+        answered: the shapes of the newest answer in bytes, and its JSON.
+
     Args:
         request: the request, with arrays over bytes in the order in which these came.
     """
 
     def __init__(self, request: InferRequest) -> None:
         self._rest = (request.rows, request.id, request.outputs, request.timeout)
+        self.answered: tuple[list[tuple[int, ...]], bytes] = ([], b"")
         self._places: list[tuple[str, np.dtype, int, tuple[int, ...], int]] = []
         self.length = 0
         for name, array in request.inputs.items():
@@ -76,7 +82,7 @@ class Layout:
         """The same request with other bytes."""
         inputs = {name: np.frombuffer(tail, dtype, size, start).reshape(shape)
                   for name, dtype, size, shape, start in self._places}  # fmt: skip
-        return InferRequest(inputs, *self._rest)
+        return InferRequest(inputs, *self._rest, self)
 
 
 def read_request(body: bytes, header_length: bytes | None, signature: Signature, max_rows: int) -> InferRequest:

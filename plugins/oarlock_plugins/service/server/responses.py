@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 import numpy as np
@@ -19,12 +20,18 @@ def write_response(
     Raises:
         Refused: a value has no form in JSON.
     """
+    layout = request.layout
+    if layout is not None:
+        arrays = [outputs[name] for name, _ in request.outputs]
+        shapes, text = layout.answered
+        if shapes == [array.shape for array in arrays]:
+            return b"".join([text, *map(_raw, arrays)]), len(text)
     described, chunks = [], []
     for output, binary in request.outputs:
         array = outputs[output]
         entry = {"name": output, "datatype": signature.outputs[output].datatype, "shape": array.shape}
         if binary:
-            raw = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+            raw = _raw(array)
             entry["parameters"] = {"binary_data_size": len(raw)}
             chunks.append(raw)
         else:
@@ -37,4 +44,11 @@ def write_response(
     if request.id is not None:
         answer["id"] = request.id
     text = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    if layout is not None and len(chunks) == len(request.outputs):
+        layout.answered = ([array.shape for array in arrays], text)
     return (b"".join([text, *chunks]), len(text)) if chunks else (text, None)
+
+
+def _raw(array: np.ndarray) -> bytes:
+    """The values in the protocol's order of bytes; an engine gives them in the machine's."""
+    return (array if sys.byteorder == "little" else array.byteswap()).tobytes()

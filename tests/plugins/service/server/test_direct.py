@@ -7,10 +7,14 @@ import json
 import re
 import socket
 import struct
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from oarlock_plugins.service.server.protocol import InferRequest, Layout
+from oarlock_plugins.service.server.responses import write_response
 from tests.plugins.service.server import bundles
 from tests.plugins.service.server.bundles import Network
 from tests.plugins.service.server.conftest import Service, receive_all, request_of
@@ -178,3 +182,38 @@ def test_connections_that_stay_open_hold_no_bodies(service, body, status):
         for connection in connections[20:]:
             ask(connection)
         assert service.resident() < before + 130 * len(body) // 4
+
+
+def test_an_unused_connection_is_closed_and_a_used_one_is_not(serve, models):
+    """Used in both ways, also where the one timer was begun by the other."""
+    bundles.publish(models)
+    idle = 3
+    service = serve(models, "--idle-seconds", str(idle)).wait("toy")
+    body = as_json(ROWS)[0]
+    direct, asgi = head("POST", PATH, len(body)) + body, head("GET", "/v2/models/toy", 0)
+    uses = {"direct": [direct] * 3, "mixed": [direct, asgi, direct], "asgi": [asgi, direct, asgi]}
+    with contextlib.ExitStack() as stack:
+        connections = {name: stack.enter_context(socket.create_connection((service.host, service.port), timeout=4 * idle))
+                       for name in uses}  # fmt: skip
+        for turn in range(3):
+            time.sleep(0.6 * idle if turn else 0)
+            for name, connection in connections.items():
+                connection.sendall(uses[name][turn])
+                assert receive_all(connection).startswith(b"HTTP/1.1 200 "), (name, turn)
+        for connection in connections.values():
+            assert connection.recv(1) == b""
+
+
+def test_the_remembered_json_of_an_answer_is_of_its_shapes():
+    """A request whose JSON is known, answered with more rows, with fewer, and the same again."""
+    request = InferRequest({"x": ROWS}, 2, "mine", [("y", True)], None)
+    request.layout = Layout(request)
+    signature = SimpleNamespace(outputs={"y": SimpleNamespace(datatype="FP32")})
+    for rows in (2, 3, 3, 1, 2):
+        values = np.arange(2 * rows, dtype="<f4").reshape(rows, 2)
+        answer, length = write_response(request, {"y": values}, signature, "toy", "1")
+        entry = {"name": "y", "datatype": "FP32", "shape": [rows, 2], "parameters": {"binary_data_size": 8 * rows}}
+        assert json.loads(answer[:length]) == {
+            "model_name": "toy", "model_version": "1", "id": "mine", "outputs": [entry],
+        }  # fmt: skip
+        assert answer[length:] == values.tobytes()
