@@ -272,9 +272,23 @@ def growth_sweeps(record):
     return lines
 
 
+def serve(record):
+    lines = ["## Predictions over HTTP", "", *measured_on(record, "One row a request; the server on one core, the clients on the "
+             "other. *toy* is a network that costs next to nothing, the others are 784-1024-1024-10.")]  # fmt: skip
+    lines += table(["", "median with 1 client, ms", "with 64, ms", "99th percentile, ms", "answers a second"], [
+        [name, *(figure(one[key], "{:.2f}") for key in ("alone", "p50", "p99")), whole(one["per_second"])]
+        for name, one in record["cases"].items()
+    ])  # fmt: skip
+    return lines + table(["", "measured", "bar"], [
+        [name, figure(one, "{:.2f}"), f"{'at least' if one['at_least'] else 'at most'} {one['bar']:g}"]
+        for name, one in record["bars"].items()
+    ])  # fmt: skip
+
+
 SECTIONS = {
     "callbacks": callbacks, "memory": memory, "startup": startup, "many-plugins": many_plugins, "sweeps": sweeps,
     "launchers": launchers, "pruning": pruning, "growth-steps": growth_steps, "growth-sweeps": growth_sweeps,
+    "serve": serve,
 }  # fmt: skip
 PARTS = ["training-threads-1", "training-threads-2", *SECTIONS]
 

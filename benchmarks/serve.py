@@ -131,7 +131,10 @@ def main():
         )
     record = {
         "cases": {case: {key: machine.summary(one) for key, one in values.items()} for case, values in found.items()},
-        "bars": {what: {**machine.summary(values), "bar": bar} for what, values, bar, _ in judged},
+        "bars": {
+            what: {**machine.summary(values), "bar": bar, "at_least": at_least}
+            for what, values, bar, at_least in judged
+        },
     }
     print(f"\nkept in {machine.keep(args.results, 'serve', distributions, record)}")
 
