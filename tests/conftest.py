@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from oarlock import checkpoint
-from oarlock.device import import_paddle
+from oarlock.paddle_import import import_paddle
 from tests.forks import Forks
 
 # Paddle warns while it is imported; here warnings are errors.

@@ -99,7 +99,7 @@ def run(job: dict) -> int:
 def serve() -> None:
     from hydra.core.plugins import Plugins
 
-    from oarlock.device import import_paddle
+    from oarlock.paddle_import import import_paddle
     from oarlock.vetting import parse
 
     import_paddle()

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from oarlock.commands import Result, Runner, train
     from oarlock.config import Experiment
     from oarlock.data import Arrays, Batch, Data, InputSpec, ModelSpec, Rows, each
-    from oarlock.device import import_paddle
     from oarlock.evaluation import Metric, evaluate
     from oarlock.optimization import decays
+    from oarlock.paddle_import import import_paddle
     from oarlock.recorded import load_experiment, load_run, vary_experiment
     from oarlock.run import Run
     from oarlock.runtime import leave
@@ -44,7 +44,7 @@ _LAZY = {
     "decays": "optimization",
     "each": "data",
     "evaluate": "evaluation",
-    "import_paddle": "device",
+    "import_paddle": "paddle_import",
     "leave": "runtime",
     "load_experiment": "recorded",
     "load_run": "recorded",

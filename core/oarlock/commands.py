@@ -21,10 +21,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from oarlock import checkpoint, config, vetting
 from oarlock.config_files import read_yaml
-from oarlock.device import import_paddle
 from oarlock.errors import RunFailed, UserError, nearest, one_line, raised_at, shown_path
 from oarlock.experiment import build_run, complete_run
 from oarlock.kept import Kept
+from oarlock.paddle_import import import_paddle
 from oarlock.plugins import Host, load_host
 from oarlock.record import CONFIG, LOG, Draft, RunFolder
 from oarlock.recorded import intact, load_recorded, warm_start

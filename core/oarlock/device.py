@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import importlib.util
 import os
-import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 from oarlock.errors import UserError
+from oarlock.paddle_import import import_paddle
 from oarlock.schema import Precision
-
-_prepared = False
 
 
 @dataclass(frozen=True)
@@ -63,41 +56,6 @@ def deterministic_flags(deterministic: bool, device: str) -> dict[str, bool]:
     if not deterministic or not device.startswith("gpu"):
         return {}
     return {"FLAGS_cudnn_deterministic": True, "FLAGS_embedding_deterministic": True}
-
-
-def import_paddle() -> ModuleType:
-    """Import Paddle, which takes a second and warns of what no user can act on.
-
-    Raises:
-        UserError: Paddle is not installed.
-    """
-    global _prepared
-    if _prepared:
-        return sys.modules["paddle"]
-    if "paddle" not in sys.modules and importlib.util.find_spec("paddle") is None:
-        raise UserError("PaddlePaddle is not installed: pip install 'oarlock[cpu]' or 'oarlock[gpu]'.")
-    os.environ.setdefault("GLOG_minloglevel", "2")
-    # Recorded, not filtered: Paddle changes the filters while it is imported.
-    with warnings.catch_warnings(record=True), _no_collections():
-        warnings.simplefilter("ignore")
-        paddle = importlib.import_module("paddle")
-    # Paddle takes over SIGTERM to print a dump and die, which would cost the run its last checkpoint.
-    paddle.disable_signal_handler()
-    _prepared = True
-    warnings.filterwarnings("ignore", message="When training, we now always track global mean", category=UserWarning)
-    return paddle
-
-
-@contextlib.contextmanager
-def _no_collections() -> Iterator[None]:
-    """While open, no garbage is collected: of what an import makes there is none, and to look takes a tenth of it."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def generator_seeder(device: str) -> Callable[[int], Any]:

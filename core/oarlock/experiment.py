@@ -14,12 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from oarlock.checking import chosen_components, instantiate
 from oarlock.data import Arrays, Data
-from oarlock.device import import_paddle, precision_policy, setup_device
+from oarlock.device import precision_policy, setup_device
 from oarlock.errors import UserError
 from oarlock.evaluation import resolve_monitor
 from oarlock.feeding import build_feeder
 from oarlock.kept import Kept
 from oarlock.optimization import BuiltOptimizer, claim_groups, claim_parameters, trainable
+from oarlock.paddle_import import import_paddle
 from oarlock.plugins import Host
 from oarlock.run import Run
 from oarlock.runtime import setup_runtime
