@@ -10,7 +10,7 @@ from oarlock.errors import Damaged, Exit, NonFiniteError, OarlockError, RunFaile
 from oarlock.hookspecs import API_VERSION, hookimpl, hookspec
 
 if TYPE_CHECKING:
-    from oarlock.commands import Result, Runner, train
+    from oarlock.commands import Result, train
     from oarlock.config import Experiment
     from oarlock.data import Arrays, Batch, Data, InputSpec, ModelSpec, Rows, each
     from oarlock.evaluation import Metric, evaluate
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from oarlock.paddle_import import import_paddle
     from oarlock.recorded import load_experiment, load_run, vary_experiment
     from oarlock.run import Run
+    from oarlock.runner import Runner
     from oarlock.runtime import leave
     from oarlock.sealed import scratch_folder, seal, verify, write_atomically
     from oarlock.step import build_eager_evaluation, build_eager_step, read_losses
@@ -38,7 +39,7 @@ _LAZY = {
     "Result": "commands",
     "Run": "run",
     "Rows": "data",
-    "Runner": "commands",
+    "Runner": "runner",
     "build_eager_evaluation": "step",
     "build_eager_step": "step",
     "decays": "optimization",

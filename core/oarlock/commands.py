@@ -1,43 +1,33 @@
-"""What the core's commands do, for the command line and for Python."""
+"""Train and resume, for the command line and for Python."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib.metadata
 import json
-import logging
-import platform
-import subprocess
-import sys
-import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from oarlock import checkpoint, config, vetting
 from oarlock.config_files import read_yaml
-from oarlock.errors import RunFailed, UserError, nearest, one_line, raised_at, shown_path
+from oarlock.errors import UserError, nearest, shown_path
+from oarlock.execution import execute
 from oarlock.experiment import build_run, complete_run
 from oarlock.kept import Kept
 from oarlock.paddle_import import import_paddle
 from oarlock.plugins import Host, load_host
-from oarlock.record import CONFIG, LOG, Draft, RunFolder
+from oarlock.provenance import current_versions, new_record
+from oarlock.record import CONFIG, Draft, RunFolder
 from oarlock.recorded import intact, load_recorded, warm_start
 from oarlock.run import Run
 from oarlock.sealed import write_atomically
 from oarlock.signals import Signals
-from oarlock.training import Interrupted, finish
-from oarlock.training import train as train_loop
 
 if TYPE_CHECKING:
     import paddle
-
-log = logging.getLogger("oarlock")
 
 # What a resumed run may change without becoming another run.
 RESUMABLE = ("trainer.epochs", "trainer.max_steps", "trainer.checkpoint", "trainer.num_workers")
@@ -77,91 +67,6 @@ def result_of(run: Run) -> Result:
     """The public result of a run."""
     assert run.record is not None
     return Result(run.metrics, run.best, run.record.wanted, run.status, run.stop_reason, run.model)
-
-
-class Runner:
-    """Trains one run after another in this process; the plugins are loaded once.
-
-    Raises:
-        UserError: Paddle is not installed.
-    """
-
-    def __init__(self) -> None:
-        import_paddle()
-        self._host = load_host()
-        self._kept = Kept()
-
-    def train(
-        self,
-        experiment: config.Experiment,
-        folder: Path,
-        hooks: Sequence[object] = (),
-        keeps: Callable[[Run], bool] | None = None,
-        command: Sequence[str] | None = None,
-    ) -> Result:
-        """Train a composed experiment in a new folder.
-
-        Args:
-            experiment: what to train.
-            folder: the folder to make.
-            hooks: objects with `@hookimpl` methods, called after those of the components.
-            keeps: asked after the last step whether the run is worth a folder. It gets one earlier where a checkpoint is
-                due or something fails. By default every run has one from its beginning.
-            command: what to type for the same run, where that is not to train the experiment's overrides.
-
-        Raises:
-            UserError: the parts do not fit, or the folder is there already.
-            RunFailed: the run failed; its folder says how.
-            Interrupted: a signal came; the run is saved.
-        """
-        typed = self._typed(experiment)
-        command = experiment.command if command is None else command
-        run = train_config(self._host, typed, folder, number=False, hooks=hooks, command=command, kept=self._kept,
-                           keeps=keeps)  # fmt: skip
-        return result_of(run)
-
-    def _typed(self, experiment: config.Experiment) -> DictConfig:
-        """The experiment's configuration; that of an earlier run, with what differs set, where it has the same parts."""
-        key = json.dumps(experiment.components, sort_keys=True)
-        known = self._kept.find("configuration", key)
-        changes = differences(known[1], experiment.values) if known is not None else None
-        if changes is None:
-            typed = config.typed(OmegaConf.create(experiment.values), experiment.components, self._host.registry)
-        else:
-            typed = known[0]
-            self._kept.keep("configuration", key, None, most=8)  # half of the changes may be refused
-            for path, value in changes.items():
-                OmegaConf.update(typed, path, value, merge=False)
-        self._kept.keep("configuration", key, (typed, experiment.values), most=8)
-        return typed
-
-    def resume(self, folder: Path, hooks: Sequence[object] = ()) -> Result | None:
-        """Continue a run, as `oarlock resume` does; None where it has ended already.
-
-        Raises:
-            UserError: the folder is no run, or versions have changed.
-            RunFailed: the run failed; its folder says how.
-            Interrupted: a signal came; the run is saved.
-        """
-        run = resume(folder, hooks=hooks, host=self._host)
-        return result_of(run) if run is not None else None
-
-
-def differences(before: dict[str, Any], now: dict[str, Any], path: str = "") -> dict[str, Any] | None:
-    """The values of `now` that are others in `before`, by path; None where not both have the same keys."""
-    if before.keys() != now.keys():
-        return None
-    found: dict[str, Any] = {}
-    for key, value in now.items():
-        where = f"{path}.{key}".lstrip(".")
-        if isinstance(value, dict) and isinstance(before[key], dict):
-            inner = differences(before[key], value, where)
-            if inner is None:
-                return None
-            found |= inner
-        elif value != before[key] or type(value) is not type(before[key]):
-            found[where] = value
-    return found
 
 
 def train_config(
@@ -207,110 +112,6 @@ def train_config(
         with made.locked():
             execute(run, signals)
     return run
-
-
-def new_record(host: Host, run: Run, command: Sequence[str] = ()) -> dict[str, Any]:
-    """The first content of run.json."""
-    return {
-        "status": "running",
-        "reason": "",
-        "seed": run.config.seed,
-        "device": run.device,
-        "engine": run.engine,
-        "runtime": run.runtime,
-        "monitor": run.monitor,
-        "direction": run.direction,
-        "directions": run.directions,
-        "total_steps": run.total_steps,
-        **made_with(host, run.components_chosen),
-        "git": run.kept.get("git revision", Path.cwd(), _git_revision),
-        "command": list(command) or ["oarlock", *sys.argv[1:]],
-        "times": {"created": time.time()},
-        "metrics": {},
-        "best": None,
-    }
-
-
-def made_with(host: Host, chosen: dict[str, str]) -> dict[str, Any]:
-    """Which component, of which version, is at each path; and the versions of what all of them stand on."""
-    versions = {name: _version(name) for name in ("oarlock", "hydra-core", "omegaconf", "pluggy", "numpy")}
-    versions |= {"python": platform.python_version(), "paddle": import_paddle().__version__}
-    components = {}
-    for path, component in chosen.items():
-        plugin = host.registry.entries[component].plugin
-        components[path] = {"component": component, "distribution": plugin.distribution, "version": plugin.version}
-    return {"components": components, "versions": versions}
-
-
-def current_versions(host: Host, record: RunFolder) -> tuple[dict[str, Any], list[str]]:
-    """What the recorded components and libraries are today, and what of it is another version than recorded."""
-    before = record.record
-    now = made_with(host, {path: part["component"] for path, part in before["components"].items()})
-    pairs = [(before["versions"].get(name), now["versions"][name], name) for name in ("oarlock", "paddle", "numpy")]
-    for path, part in before["components"].items():
-        current = now["components"][path]
-        if part["distribution"] == current["distribution"]:
-            pairs.append((part["version"], current["version"], part["distribution"]))
-        else:
-            pairs.append((part["distribution"], current["distribution"], f"the package of {path}"))
-    changes = [f"{name} was {was} and is {is_now}" for was, is_now, name in pairs if was != is_now]
-    return now, list(dict.fromkeys(changes))
-
-
-def execute(run: Run, signals: Signals) -> None:
-    """Train a built run to its end, and record how it ended.
-
-    Raises:
-        Interrupted: a signal came.
-        RunFailed: anything else that was raised.
-    """
-    with _logged(run):
-        try:
-            _record(run, status="running", reason="", times={**_times(run), "started": time.time()})
-            train_loop(run, signals)
-            finish(run)
-            run.hook.on_run_end(run=run)
-            _record_end(run, run.status, run.stop_reason)
-        except Interrupted as stop:
-            run.status = "interrupted"
-            _record_end(run, "interrupted", str(stop))
-            try:
-                run.hook.on_run_end(run=run)
-            except Exception:
-                log.exception("on_run_end raised")
-            raise
-        except (Exception, SystemExit) as error:  # a component that exits is one that fails
-            reason = f"{type(error).__name__}: {one_line(error)}"
-            where = f"epoch {run.epoch + 1}, step {run.step}"
-            log.error("failed at %s: %s\n%s", where, reason, traceback.format_exc())
-            run.status = "failed"
-            with contextlib.suppress(OSError, UserError):  # a full disk must not hide the reason itself
-                run.on_disk()
-                _record_end(run, "failed", f"{where}: {reason}")
-            try:
-                run.hook.on_failure(run=run, error=error)
-            except Exception:
-                log.exception("on_failure raised")  # the first error is the one to report
-            if isinstance(error, (RunFailed, UserError)):
-                raise
-            raise RunFailed(
-                f"{reason} (at {where}){raised_at(error)}; traceback: {shown_path(run.record.wanted / LOG)}"  # type: ignore[union-attr]
-            ) from error
-
-
-def _record_end(run: Run, status: str, reason: str) -> None:
-    times = {**_times(run), "ended": time.time()}
-    _record(run, status=status, reason=reason, metrics=run.metrics, best=run.best, step=run.step, times=times)
-
-
-def _record(run: Run, **values: Any) -> None:
-    assert run.record is not None
-    run.record.update(**values)
-
-
-def _times(run: Run) -> dict[str, float]:
-    assert run.record is not None
-    return dict(run.record.record["times"])
 
 
 def resume(
@@ -403,70 +204,3 @@ def _keep_changes(run: Run) -> None:
 
 def _rows(files: dict[str, bytes]) -> int:
     return int(json.loads(files[checkpoint.STATE])["rows"])
-
-
-class RunLog(logging.Handler):
-    """Writes to train.log in the run's folder, as soon as it has one."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__()
-        self._run, self._waiting = run, list[str]()
-        self._file: TextIO | None = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._waiting.append(self.format(record) + "\n")
-        self.flush()
-
-    def flush(self) -> None:
-        folder = self._run.record.path if self._run.record is not None else None
-        if folder is None or not self._waiting:
-            return
-        try:
-            if self._file is None:
-                self._file = (folder / LOG).open("a", encoding="utf-8", buffering=1)
-            self._file.write("".join(self._waiting))
-        except OSError:  # the disk is full: the run itself will say so, or go on without its log
-            return
-        self._waiting.clear()
-
-    def close(self) -> None:
-        if self._file is not None:
-            with contextlib.suppress(OSError):
-                self._file.close()
-        super().close()
-
-
-@contextlib.contextmanager
-def _logged(run: Run) -> Iterator[None]:
-    """Write what oarlock and the components log to the run's train.log."""
-    handler = RunLog(run)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    level, propagate = log.level, log.propagate
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
-        log.propagate = propagate
-        handler.flush()
-        handler.close()
-
-
-@functools.cache
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
-
-
-def _git_revision() -> str | None:
-    """The revision of the working folder, where it is under git."""
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None

@@ -20,8 +20,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from oarlock import commands, config
+from oarlock.execution import execute
 from oarlock.experiment import build_run, complete_run
 from oarlock.plugins import Entry, Host, load_host
+from oarlock.provenance import new_record
 from oarlock.record import RunFolder
 from oarlock.run import Run
 from oarlock.training import Interrupted
@@ -119,9 +121,9 @@ class Subject:
         """A run that was stopped after a step, as a signal would, and has made its checkpoint."""
         run = self.build(*more)
         text = OmegaConf.to_yaml(OmegaConf.create(run.values))
-        run.record = RunFolder.create(self.scratch / name, text, commands.new_record(self.host, run), number=False)
+        run.record = RunFolder.create(self.scratch / name, text, new_record(self.host, run), number=False)
         with quiet(), run.record.locked(), suppress(Interrupted):
-            commands.execute(run, _StopAt(run, step))  # type: ignore[arg-type]
+            execute(run, _StopAt(run, step))  # type: ignore[arg-type]
         return run
 
     def resume(self, folder: Path) -> None:

@@ -1,0 +1,102 @@
+"""Many runs in one process, one after another: what one leaves the next one takes up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from oarlock import config
+from oarlock.commands import Result, result_of, resume, train_config
+from oarlock.kept import Kept
+from oarlock.paddle_import import import_paddle
+from oarlock.plugins import load_host
+from oarlock.run import Run
+
+
+class Runner:
+    """Trains one run after another in this process; the plugins are loaded once.
+
+    Raises:
+        UserError: Paddle is not installed.
+    """
+
+    def __init__(self) -> None:
+        import_paddle()
+        self._host = load_host()
+        self._kept = Kept()
+
+    def train(
+        self,
+        experiment: config.Experiment,
+        folder: Path,
+        hooks: Sequence[object] = (),
+        keeps: Callable[[Run], bool] | None = None,
+        command: Sequence[str] | None = None,
+    ) -> Result:
+        """Train a composed experiment in a new folder.
+
+        Args:
+            experiment: what to train.
+            folder: the folder to make.
+            hooks: objects with `@hookimpl` methods, called after those of the components.
+            keeps: asked after the last step whether the run is worth a folder. It gets one earlier where a checkpoint is
+                due or something fails. By default every run has one from its beginning.
+            command: what to type for the same run, where that is not to train the experiment's overrides.
+
+        Raises:
+            UserError: the parts do not fit, or the folder is there already.
+            RunFailed: the run failed; its folder says how.
+            Interrupted: a signal came; the run is saved.
+        """
+        typed = self._typed(experiment)
+        command = experiment.command if command is None else command
+        run = train_config(self._host, typed, folder, number=False, hooks=hooks, command=command, kept=self._kept,
+                           keeps=keeps)  # fmt: skip
+        return result_of(run)
+
+    def _typed(self, experiment: config.Experiment) -> DictConfig:
+        """The experiment's configuration; that of an earlier run, with what differs set, where it has the same parts."""
+        key = json.dumps(experiment.components, sort_keys=True)
+        known = self._kept.find("configuration", key)
+        changes = differences(known[1], experiment.values) if known is not None else None
+        if changes is None:
+            typed = config.typed(OmegaConf.create(experiment.values), experiment.components, self._host.registry)
+        else:
+            typed = known[0]
+            self._kept.keep("configuration", key, None, most=8)  # half of the changes may be refused
+            for path, value in changes.items():
+                OmegaConf.update(typed, path, value, merge=False)
+        self._kept.keep("configuration", key, (typed, experiment.values), most=8)
+        return typed
+
+    def resume(self, folder: Path, hooks: Sequence[object] = ()) -> Result | None:
+        """Continue a run, as `oarlock resume` does; None where it has ended already.
+
+        Raises:
+            UserError: the folder is no run, or versions have changed.
+            RunFailed: the run failed; its folder says how.
+            Interrupted: a signal came; the run is saved.
+        """
+        run = resume(folder, hooks=hooks, host=self._host)
+        return result_of(run) if run is not None else None
+
+
+def differences(before: dict[str, Any], now: dict[str, Any], path: str = "") -> dict[str, Any] | None:
+    """The values of `now` that are others in `before`, by path; None where not both have the same keys."""
+    if before.keys() != now.keys():
+        return None
+    found: dict[str, Any] = {}
+    for key, value in now.items():
+        where = f"{path}.{key}".lstrip(".")
+        if isinstance(value, dict) and isinstance(before[key], dict):
+            inner = differences(before[key], value, where)
+            if inner is None:
+                return None
+            found |= inner
+        elif value != before[key] or type(value) is not type(before[key]):
+            found[where] = value
+    return found
