@@ -11,7 +11,8 @@ from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from oarlock.errors import UserError, abbreviates, nearest, one_line
-from oarlock.plugins import Host, Registry
+from oarlock.plugins import Host
+from oarlock.registry import Registry
 from oarlock.schema import RootConfig, TrainerConfig
 
 ROOT_FIELDS = [field.name for field in dataclasses.fields(RootConfig)]

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from oarlock import completion, display
 from oarlock.errors import Exit, RunFailed, UserError, describe, nearest
-from oarlock.plugins import Command, Host, load_host
+from oarlock.plugins import Host, load_host
+from oarlock.registry import Command
 from oarlock.selection import take_flags
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import yaml
 
 import oarlock_conf
 from oarlock.component import choices, field_types
-from oarlock.plugins import Entry, Host
+from oarlock.plugins import Host
+from oarlock.registry import Entry
 from oarlock.schema import RootConfig
 
 CONFIG_DIR_FLAGS = ("-cd", "--config-dir")

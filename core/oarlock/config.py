@@ -26,7 +26,8 @@ from omegaconf.errors import OmegaConfBaseException
 from oarlock.checking import check, chosen_components, unknown_key
 from oarlock.config_files import BoundedRepository, VettedRepository
 from oarlock.errors import UserError, nearest, one_line
-from oarlock.plugins import Group, Host, Registry, load_host
+from oarlock.plugins import Host, load_host
+from oarlock.registry import Group, Registry
 from oarlock.schema import RootConfig
 from oarlock.selection import flags_of
 from oarlock.translation import user_errors

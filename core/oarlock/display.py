@@ -14,7 +14,8 @@ from typing import Any
 from oarlock.completion import defaults, experiments
 from oarlock.component import choices, field_docs, field_types, prose, summary
 from oarlock.errors import UserError, nearest
-from oarlock.plugins import Command, Host
+from oarlock.plugins import Host
+from oarlock.registry import Command
 from oarlock.schema import CheckpointConfig, RootConfig, RuntimeConfig, TrainerConfig
 
 # What OmegaConf takes for a value that must be given.

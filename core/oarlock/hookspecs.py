@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from oarlock.data import Batch, Data, ModelSpec
     from oarlock.evaluation import Metric
-    from oarlock.plugins import RegisterCommand, RegisterComponent
+    from oarlock.registry import RegisterCommand, RegisterComponent
     from oarlock.run import Run
     from oarlock.step import EvaluationStep, Step
 

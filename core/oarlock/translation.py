@@ -12,7 +12,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandat
 
 from oarlock.checking import unknown_key
 from oarlock.errors import UserError, nearest, one_line
-from oarlock.plugins import Host, Registry
+from oarlock.plugins import Host
+from oarlock.registry import Registry
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from oarlock.checking import chosen_components, instantiate_at
 from oarlock.errors import UserError
-from oarlock.plugins import Registry
+from oarlock.registry import Registry
 from oarlock.vetting import parse
 
 PLAIN = (bool, int, float, str)

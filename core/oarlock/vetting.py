@@ -17,7 +17,7 @@ from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
 
 from oarlock.errors import UserError, nearest, one_line
-from oarlock.plugins import Group, Registry
+from oarlock.registry import Group, Registry
 
 # What a user may set of Hydra's own configuration, and what Hydra writes there itself. Anything else
 # (callbacks, logging formatters, environment, search path) can execute code, so it must be as shipped.

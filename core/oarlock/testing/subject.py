@@ -22,9 +22,10 @@ from omegaconf import DictConfig, OmegaConf
 from oarlock import commands, config
 from oarlock.execution import execute
 from oarlock.experiment import build_run, complete_run
-from oarlock.plugins import Entry, Host, load_host
+from oarlock.plugins import Host, load_host
 from oarlock.provenance import new_record
 from oarlock.record import RunFolder
+from oarlock.registry import Entry
 from oarlock.run import Run
 from oarlock.training import Interrupted
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 from oarlock import component, hookimpl
 
@@ -64,7 +65,8 @@ class _Bar:
 
     def __init__(self, refresh_seconds):
         self._refresh_seconds = refresh_seconds
-        self._bar = self._task = None
+        self._bar: Any = None
+        self._task: Any = None
         self._next = 0.0
 
     @property

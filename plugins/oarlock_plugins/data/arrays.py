@@ -79,10 +79,10 @@ class ArrayFiles:
             if len({array.dtype.kind.translate(KINDS) for array in targets}) > 1:
                 raise UserError("data=arrays: its files have different targets: texts, whole numbers or other numbers.")
             names = infer_classes(np.concatenate([array.reshape(-1) for array in targets]))
-        ready = [self._ready(part, names, option) for option, part in parts.items()]
-        shape = ready[0].targets.shape[1:]
+        train, valid, test = [self._ready(part, names, option) for option, part in parts.items()]
+        shape = train.targets.shape[1:]
         return Data(
-            *ready, class_names=names, output_shape=None if names is not None else shape,
+            train, valid, test, class_names=names, output_shape=None if names is not None else shape,
             preprocess=scale(self.scale) if self.scale is not None else None,
         )  # fmt: skip
 

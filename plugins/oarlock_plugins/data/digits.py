@@ -33,7 +33,7 @@ class Digits:
         with resources.files("oarlock_plugins.data").joinpath("digits.npz").open("rb") as file:
             stored = np.load(file, allow_pickle=False)
             everything = Arrays(stored["images"], stored["labels"].astype("int64"))
+        train, valid, test = split_rows(everything, self.valid_fraction, self.test_fraction, self.split_seed)
         return Data(
-            *split_rows(everything, self.valid_fraction, self.test_fraction, self.split_seed),
-            class_names=[str(digit) for digit in range(10)], preprocess=scale(16),
+            train, valid, test, class_names=[str(digit) for digit in range(10)], preprocess=scale(16),
         )  # fmt: skip

@@ -46,7 +46,8 @@ class Python:
                       for holder in _holders(one)]  # fmt: skip
         self._copies = {id(value): (value, value.copy()) for _, _, kept in self._kept for value in kept.values()
                         if type(value) in GATHERING}  # fmt: skip
-        self._numpy, self._random, self._paddle = np.random.get_state(), random.getstate(), paddle.get_rng_state()
+        self._numpy: Any = np.random.get_state()
+        self._random, self._paddle = random.getstate(), paddle.get_rng_state()
 
     def changes(self) -> list[str]:
         """What is another one now."""
@@ -56,7 +57,7 @@ class Python:
         found += [f"{name}.{key}" for name, _, kept in self._kept for key, value in kept.items() if id(value) in grown]
         if random.getstate() != self._random:
             found.append("Python's random generator")
-        now = np.random.get_state()
+        now: Any = np.random.get_state()
         if now[2] != self._numpy[2] or not np.array_equal(now[1], self._numpy[1]):
             found.append("NumPy's random generator")
         return found

@@ -31,7 +31,8 @@ class Program:
 
         self.main, self.startup = paddle.static.Program(), paddle.static.Program()
         self.scope = paddle.static.Scope()
-        self._place, self._names = place, []
+        self._place = place
+        self._names: list[str] = []
         self._shared: dict[str, Any] = {}
         self._homes: dict[str, Home] = {}
         self._shapes = [leaf for batch in batches for leaf in leaves(batch)]
@@ -182,7 +183,8 @@ class StepProgram(Program):
                     raise Untraceable(f"the optimizer's {accumulator} of {name} is another one in eager")
                 shared[variable.name] = tensor
         self.finish(shared, [total])
-        self._optimizer, self._rate = built.optimizer, None
+        self._optimizer = built.optimizer
+        self._rate: float | None = None
         self._rate_tensor = self.scope.find_var(rate.name).get_tensor()
         self._read = private.reader(place, str(total.dtype).rpartition(".")[2])
         self._dtype = paddle.base.data_feeder.convert_dtype(rate.dtype)

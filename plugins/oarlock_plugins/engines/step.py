@@ -76,8 +76,8 @@ class CompiledStep:
             key = first.stop - first.start if len(batches) == 1 else tuple(one.stop - one.start for one in batches)  # type: ignore[attr-defined]
         else:
             key = tuple((tuple(leaf.shape), leaf.dtype) for batch in batches for leaf in leaves(batch))
-        program = self._programs.get(key, self)
-        if program is self:
+        program = self._programs.get(key)
+        if program is None and key not in self._programs:
             program = self._add(key, batches)
         if program is None:
             return self._eager(batches)

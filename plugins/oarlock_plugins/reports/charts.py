@@ -139,7 +139,7 @@ def _short(value: Any) -> float | None:
     return float(f"{value:.6g}") if isinstance(value, (int, float)) else None
 
 
-def _configs(runs: Sequence[Run]) -> tuple[list[dict[str, str]], dict[str, str]]:
+def _configs(runs: Sequence[Run]) -> tuple[list[dict[str, str]], dict[str, str | None]]:
     """What each run has of its own, and what is the same in all of them."""
     keys = dict.fromkeys(key for run in runs for key in run.config)
     texts = {key: {setting(fact(run, key)) if key in run.config else None for run in runs} for key in keys}

@@ -205,16 +205,16 @@ def _seconds(outcome: Outcome) -> float:
 
 def _agree(found: Collection, objectives: list[list[list[str]]]) -> None:
     """What all are compared by: the objectives of the sweeps if they have the same, else what most runs monitor."""
-    known = [run for run in found.runs if run.outcome is not None]
+    known = [(run, run.outcome) for run in found.runs if run.outcome is not None]
     same = bool(objectives) and all(one == objectives[0] for one in objectives)
     if same:
         found.objectives = objectives[0]
     elif known:
-        monitor = Counter(run.outcome.monitor for run in known).most_common(1)[0][0]
+        monitor = Counter(outcome.monitor for _, outcome in known).most_common(1)[0][0]
         found.objectives = [[monitor, found.directions.get(monitor, "min")]]
-    for run in known:
+    for run, outcome in known:
         if not same or run.trial.objective is None:
-            run.trial.objective = objective_values(replace(run.outcome, metrics=run.metrics, epochs=run.trial.epochs),
+            run.trial.objective = objective_values(replace(outcome, metrics=run.metrics, epochs=run.trial.epochs),
                                                    found.objectives, run.trial.seconds)  # fmt: skip
 
 

@@ -13,7 +13,9 @@ FEWEST = 10
 BEST = 5
 
 
-def importance(settings: Sequence[dict[str, Any]], costs: Sequence[float], axes: Sequence[dict[str, Any]]) -> dict:
+def importance(
+    settings: Sequence[dict[str, Any]], costs: Sequence[float], axes: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
     """The share of each parameter, largest first, and a note on what they are, or why there are none.
 
     Watanabe et al. 2023, "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces".
@@ -69,5 +71,5 @@ def _ped_anova(
             study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=cost))
         # Optuna 4.0 had another name for it.
         known = inspect.signature(PedAnovaImportanceEvaluator).parameters
-        quantile = "target_quantile" if "target_quantile" in known else "baseline_quantile"
-        return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(**{quantile: share}))
+        quantile: dict[str, Any] = {"target_quantile" if "target_quantile" in known else "baseline_quantile": share}
+        return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(**quantile))

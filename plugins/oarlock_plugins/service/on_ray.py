@@ -93,7 +93,7 @@ def deployment(settings: Settings, replicas: int, max_replicas: int | None, targ
         number = {"autoscaling_config": {
             "min_replicas": replicas, "max_replicas": max_replicas, "target_ongoing_requests": target,
         }}  # fmt: skip
-    return serve.deployment(
+    return serve.deployment(  # type: ignore[attr-defined]
         serve.ingress(build)(), name=APPLICATION, max_ongoing_requests=ONGOING, ray_actor_options=actor, **number
     ).bind()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import field
 from importlib.util import find_spec
 from typing import Any, Dict, Optional  # noqa: UP035
@@ -97,7 +98,7 @@ def missing_package(sampler: str) -> str:
     return next((package for package in PACKAGES.get(sampler, ()) if find_spec(package) is None), "")
 
 
-def _amount(name: str, value: Any, units: dict[str, float], expected: str) -> float | None:
+def _amount(name: str, value: Any, units: Mapping[str, float], expected: str) -> float | None:
     if value is None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([a-zA-Z]*)", str(value))

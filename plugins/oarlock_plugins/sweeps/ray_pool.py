@@ -248,7 +248,7 @@ def knock(address: tuple[str, int], key: bytes, token: str) -> None:
 def _task() -> Callable[..., None]:
     """What Ray runs; made here, so that it is sent by value and can prepare the process that imports the rest."""
 
-    def oarlock_worker(environment, path, folder, address, key, token):  # type: ignore[no-untyped-def]
+    def oarlock_worker(environment, path, folder, address, key, token):
         import os
         import sys
 

@@ -13,14 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 from oarlock import UserError, shown_path
 from oarlock_plugins.sweeps import fork_server
 from oarlock_plugins.sweeps.composer import Composer
-from oarlock_plugins.sweeps.display import display_for
-from oarlock_plugins.sweeps.driver import SEED, Driver
+from oarlock_plugins.sweeps.display import display_for, summary
+from oarlock_plugins.sweeps.driver import Driver
 from oarlock_plugins.sweeps.ledger import Trial
 from oarlock_plugins.sweeps.options import Search as Options
 from oarlock_plugins.sweeps.pool import Pool
-from oarlock_plugins.sweeps.ranking import summary
 from oarlock_plugins.sweeps.search import Search, grid
 from oarlock_plugins.sweeps.space import parse_space
+from oarlock_plugins.sweeps.trials import SEED
 
 # A sampler without `sweep.trials` makes so many, as Hydra's own does.
 TRIALS = 20
@@ -106,10 +106,10 @@ class Sweep:
         display = display_for(sys.stdout)
         driver = Driver(folder, self.options, self.composer, self.sampler, self.trials, display)
         try:
-            if not driver.has_more():
+            if not driver.trials.has_more():
                 pass  # everything had ended; no worker is started for it
             elif hasattr(launcher, "open_pool"):
-                pool = launcher.open_pool(self.composer.base_values()["device"], driver.total)
+                pool = launcher.open_pool(self.composer.base_values()["device"], driver.trials.total)
                 fork_server.discard()  # another launcher has no use for it
                 driver.run(pool)
             else:
@@ -122,8 +122,8 @@ class Sweep:
             display.close()
             if pool is not None:
                 pool.close()
-            driver.ledger.close()
-        print(summary(driver), flush=True)
+            driver.close()
+        print(summary(driver.trials), flush=True)
         if driver.interrupted:
             print(
                 f"stopped by a signal; 'oarlock resume {shown_path(folder)}' continues it", file=sys.stderr, flush=True

@@ -171,8 +171,8 @@ def work(connection: Connection) -> None:
     while (job := line.next())["do"] == "train":
         reporter = Reporter(line, job["prunes"])
         with written_to(Path(job["log"])), line.training(job["bar"] is not None):
-            message, error = _train(runner, job, reporter)
-        line.send(message, trial=job["trial"], error=error, outcome=reporter.outcome if message == "done" else None)
+            message, why = _train(runner, job, reporter)
+        line.send(message, trial=job["trial"], error=why, outcome=reporter.outcome if message == "done" else None)
 
 
 def _train(runner: Runner, job: dict[str, Any], reporter: Reporter) -> tuple[str, str]:
@@ -208,7 +208,7 @@ def beyond(run: Any, name: str, direction: str, value: float | None) -> bool:
     """
     if run.status == "pruned":
         return False
-    at_best = next((row for row in run.history if run.best and row["step"] == run.best["step"]), {})
+    at_best: dict[str, Any] = next((row for row in run.history if run.best and row["step"] == run.best["step"]), {})
     found = run.best["value"] if run.best and run.best["monitor"] == name else at_best.get(name)
     if value is None or found is None:  # a metric of the test is not known yet
         return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from oarlock import UserError, component, hookimpl
 from oarlock_plugins.ranges import within
 
@@ -15,6 +17,7 @@ class Accuracy:
         self.reset()
 
     def reset(self):
+        self._correct: Any
         self._correct, self._rows = None, 0
 
     def update(self, output, batch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from oarlock import UserError, component, hookimpl
 
 
@@ -15,6 +17,7 @@ class _MeanError:
         self.reset()
 
     def reset(self):
+        self._sum: Any
         self._sum, self._count = None, 0
 
     def update(self, output, batch):

@@ -42,8 +42,8 @@ def best_of_study(folder):
     prepared = Prepared(load_host(), [*record["overrides"], f"hydra.sweep.dir={folder}"], None)
     sweep = prepared.sweeper.prepare(prepared.arguments)
     driver = Driver(folder, sweep.options, sweep.composer, sweep.sampler, sweep.trials, Lines())
-    driver.ledger.close()
-    return driver.search.best()
+    driver.close()
+    return driver.trials.search.best()
 
 
 def assert_whole(sweeps, done, before, count=TRIALS):

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oarlock import UserError
+from oarlock_plugins.sweeps.display import short
 from oarlock_plugins.sweeps.ledger import Trial
 from oarlock_plugins.sweeps.outcome import Outcome, objective_values, resolve_objectives
-from oarlock_plugins.sweeps.ranking import rank, short
+from oarlock_plugins.sweeps.ranking import rank
 
 LOSS, ACCURACY = ["valid/loss", "min"], ["valid/accuracy", "max"]
 

@@ -65,7 +65,7 @@ class Answers:
 def _layer(run: Run) -> paddle.nn.Layer:
     from paddle import nn
 
-    class Answering(nn.Layer):  # type: ignore[misc]
+    class Answering(nn.Layer):
         def __init__(self) -> None:
             super().__init__()
             self.model, self.preprocess = run.model, run.data.preprocess

@@ -69,9 +69,9 @@ class Application:
         except Gone:
             exchange.fields["error"] = "the client left before its request was complete"
         except Exception as error:
-            refused = self.defect(exchange, error)
+            defect = self.defect(exchange, error)
             if not exchange.status:
-                await exchange.refuse(refused)
+                await exchange.refuse(defect)
         finally:
             if exchange.admitted:
                 self.admission.leave(exchange.rows)
@@ -94,7 +94,7 @@ class Application:
                     raise overloaded(*OVERLOADED)
                 exchange.admitted = True
             return self.infer(target, exchange, receive)
-        return self._control({**scope, "oarlock.exchange": exchange}, receive, exchange.pass_on)
+        return self._control({**scope, "oarlock.exchange": exchange}, receive, exchange.pass_on)  # type: ignore[arg-type]
 
     def check_token(self, exchange: Exchange) -> None:
         """Let through who bears the token, or anybody where there is none.

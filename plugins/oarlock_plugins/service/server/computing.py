@@ -27,7 +27,7 @@ def compute(engine: Engine, requests: Sequence[InferRequest]) -> list[Outputs | 
 def _run(engine: Engine, requests: Sequence[InferRequest]) -> list[Outputs | Refused]:
     if len(requests) == 1:
         # An engine reads memory as it lies; bytes behind a text lie anywhere.
-        inputs = {name: np.require(array, requirements="CA") for name, array in requests[0].inputs.items()}
+        inputs = {name: np.require(array, requirements=["C", "A"]) for name, array in requests[0].inputs.items()}
     else:
         inputs = {name: np.concatenate([one.inputs[name] for one in requests]) for name in requests[0].inputs}
     outputs = engine(inputs)

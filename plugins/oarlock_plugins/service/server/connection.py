@@ -89,7 +89,7 @@ class Connection(HttpToolsProtocol):
                 return
             if self._begin_direct():
                 return
-            self.scope["oarlock.admitted"] = True
+            self.scope["oarlock.admitted"] = True  # type: ignore[typeddict-unknown-key]
         try:
             super().on_headers_complete()
         except Exception:  # of a path that is none, which is answered with 400

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from oarlock import UserError, nearest
 from oarlock_plugins.service import models
@@ -168,7 +169,7 @@ class Repository:
         self._draining.add(task)
         task.add_done_callback(self._draining.discard)
 
-    async def _off_loop(self, function: Callable, *arguments: object):
+    async def _off_loop(self, function: Callable[..., Any], *arguments: object):
         return await asyncio.get_running_loop().run_in_executor(self._loader, function, *arguments)
 
     def _complain(self, problem: str) -> None:

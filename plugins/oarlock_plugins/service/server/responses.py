@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import orjson
@@ -29,7 +30,7 @@ def write_response(
     described, chunks = [], []
     for output, binary in request.outputs:
         array = outputs[output]
-        entry = {"name": output, "datatype": signature.outputs[output].datatype, "shape": array.shape}
+        entry: dict[str, Any] = {"name": output, "datatype": signature.outputs[output].datatype, "shape": array.shape}
         if binary:
             raw = _raw(array)
             entry["parameters"] = {"binary_data_size": len(raw)}

@@ -72,8 +72,9 @@ def run(application: Application, listener: socket.socket, drain_delay: float, g
     give_back()
     logging.basicConfig(handlers=[ToLog(application.log)], level=logging.WARNING, force=True)
     config = uvicorn.Config(
-        application, http=functools.partial(Connection, application), ws="none", lifespan="on", log_config=None, access_log=False, proxy_headers=False, server_header=False, timeout_keep_alive=int(application.settings.idle_seconds),
-        timeout_graceful_shutdown=int(grace),
+        application, http=functools.partial(Connection, application),  # type: ignore[arg-type]
+        ws="none", lifespan="on", log_config=None, access_log=False, proxy_headers=False, server_header=False,
+        timeout_keep_alive=int(application.settings.idle_seconds), timeout_graceful_shutdown=int(grace),
     )  # fmt: skip
     leave_alone()
     with contextlib.suppress(KeyboardInterrupt):

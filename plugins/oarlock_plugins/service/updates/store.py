@@ -22,7 +22,7 @@ def keep(model: Path, rows: Arrays) -> Path:
     Raises:
         OSError: the disk is full or not writable.
     """
-    arrays = _arrays(rows)
+    arrays: dict[str, Any] = _arrays(rows)
     target = model / ROWS / f"{_digest(arrays)}.npz"
     if not target.is_file():
         with scratch_folder(target.parent, "rows") as scratch:
