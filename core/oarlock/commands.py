@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,15 +160,16 @@ def resume(
         files, path = intact(folder)
         run = build_run(host, composed, record.record.get("runtime", {}), hooks)
         run.total_steps = record.record["total_steps"]  # a schedule keeps the shape that it began with
+        state = json.loads(files[checkpoint.STATE]) if path is not None else {}
+        run.recorded_engine = state.get("engine", "")
         complete_run(run)
         run.record = record
         root = folder / "checkpoints"
         if path is not None:
             run.restore(files, path.name)
-            run.recorded_engine = record.record["engine"]
             if _longer(record, run):
                 run.stop_reason, run.status = "", "running"
-            run.history = record.truncate_metrics(_rows(files))
+            run.history = record.truncate_metrics(int(state["rows"]))
             say(f"resuming {shown_path(folder)} from step {run.step}")
         else:
             if run.config.trainer.init_from:
@@ -177,11 +179,13 @@ def resume(
         if root.is_dir():
             with contextlib.suppress(OSError):  # a read-only disk is reported when the next checkpoint is due
                 checkpoint.set_aside_damaged(root, path)
-        record.update(engine=run.recorded_engine or run.engine, device=run.device, runtime=run.runtime, **now)
         if changes:
-            record.update(drift=[*record.record.get("drift", []), {"step": run.step, "changes": changes}])
+            now["drift"] = [*record.record.get("drift", []), {"step": run.step, "changes": changes}]
         if overrides:
             _keep_changes(run)
+        times = {**record.record["times"], "started": time.time()}
+        record.update(status="running", reason="", engine=run.recorded_engine or run.engine, device=run.device,
+                      runtime=run.runtime, times=times, **now)  # fmt: skip
         execute(run, signals)
     return run
 
@@ -200,7 +204,3 @@ def _keep_changes(run: Run) -> None:
     trainer = run.config.trainer
     if run.step:
         checkpoint.write(folder / "checkpoints", run.step, run.checkpoint_files(), trainer.checkpoint.keep)
-
-
-def _rows(files: dict[str, bytes]) -> int:
-    return int(json.loads(files[checkpoint.STATE])["rows"])

@@ -7,7 +7,7 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import TextIO
 
 from oarlock.errors import RunFailed, UserError, one_line, raised_at, shown_path
 from oarlock.record import LOG
@@ -19,7 +19,7 @@ log = logging.getLogger("oarlock")
 
 
 def execute(run: Run, signals: Signals) -> None:
-    """Train a built run to its end, and record how it ended.
+    """Train a built run, recorded as running, to its end, and record how it ended.
 
     Raises:
         Interrupted: a signal came.
@@ -27,7 +27,6 @@ def execute(run: Run, signals: Signals) -> None:
     """
     with _logged(run):
         try:
-            _record(run, status="running", reason="", times={**_times(run), "started": time.time()})
             train(run, signals)
             finish(run)
             run.hook.on_run_end(run=run)
@@ -60,18 +59,9 @@ def execute(run: Run, signals: Signals) -> None:
 
 
 def _record_end(run: Run, status: str, reason: str) -> None:
-    times = {**_times(run), "ended": time.time()}
-    _record(run, status=status, reason=reason, metrics=run.metrics, best=run.best, step=run.step, times=times)
-
-
-def _record(run: Run, **values: Any) -> None:
     assert run.record is not None
-    run.record.update(**values)
-
-
-def _times(run: Run) -> dict[str, float]:
-    assert run.record is not None
-    return dict(run.record.record["times"])
+    times = {**run.record.record["times"], "ended": time.time()}
+    run.record.update(status=status, reason=reason, metrics=run.metrics, best=run.best, step=run.step, times=times)
 
 
 class RunLog(logging.Handler):

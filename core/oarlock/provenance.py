@@ -20,6 +20,7 @@ from oarlock.run import Run
 
 def new_record(host: Host, run: Run, command: Sequence[str] = ()) -> dict[str, Any]:
     """The first content of run.json."""
+    now = time.time()
     return {
         "status": "running",
         "reason": "",
@@ -34,7 +35,7 @@ def new_record(host: Host, run: Run, command: Sequence[str] = ()) -> dict[str, A
         **made_with(host, run.components_chosen),
         "git": run.kept.get("git revision", Path.cwd(), _git_revision),
         "command": list(command) or ["oarlock", *sys.argv[1:]],
-        "times": {"created": time.time()},
+        "times": {"created": now, "started": now},
         "metrics": {},
         "best": None,
     }

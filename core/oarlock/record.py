@@ -87,6 +87,10 @@ class RunFolder:
     def on_disk(self) -> RunFolder:
         return self
 
+    def note(self, **values: Any) -> None:
+        """Change the record, on the disk with the next `update`."""
+        self.record.update(values)
+
     def update(self, **values: Any) -> None:
         """Change the record on the disk, atomically."""
         self.record.update(values)
@@ -142,9 +146,11 @@ class Draft:
         self.record = record
         self.wanted, self._config, self._rows = path.absolute(), config, list[dict[str, Any]]()
 
-    def update(self, **values: Any) -> None:
+    def note(self, **values: Any) -> None:
         """Change the record."""
         self.record.update(values)
+
+    update = note
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Note an evaluation."""

@@ -155,7 +155,7 @@ class Run:
                             f"{f' ({reason})' if reason else ''}: the run would not go on exactly")  # fmt: skip
         self.engine, self.engine_reason = engine, reason
         if self.record is not None:
-            self.record.update(engine=engine, engine_reason=reason)
+            self.record.note(engine=engine, engine_reason=reason)
         if reason:
             warn(f"engine {engine}: {reason}")
 
@@ -262,6 +262,7 @@ class Run:
             "evaluated_step": self.evaluated_step,
             "stop_reason": self.stop_reason,
             "status": self.status,
+            "engine": self.recorded_engine or self.engine,
             "schedules": schedules,
             "components": components,
             "scaler": checkpoint.split_state(scaler, "scaler", tensors),

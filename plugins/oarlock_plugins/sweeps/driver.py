@@ -59,13 +59,14 @@ class Driver:
         self.trials = Trials(folder, options, composer)
         try:
             take_up(self.trials, sampler, limit)
-            self._kept = KeptFolders(folder, options.keep, self.trials.total, self.trials.ledger)
         except BaseException:
-            self.close()
+            self.trials.ledger.close()
             raise
+        self._kept = KeptFolders(folder, options.keep, self.trials.total, self.trials.ledger)
 
     def close(self) -> None:
-        """Let go of the ledger."""
+        """Let go of the ledger, when the disk is as it says."""
+        self._kept.close()
         self.trials.ledger.close()
 
     @property

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ class KeptFolders:
     def __init__(self, folder: Path, most: int, total: int | None, ledger: Ledger) -> None:
         self._folder, self._most, self._ledger = folder, most, ledger
         self._total = total
+        self._removing = ThreadPoolExecutor(1, thread_name_prefix="removing")
         # (cost, number) of those that have a folder, the best first.
         self._ranked: list[tuple[float, int]] = []
         for trial in ledger.trials.values():
@@ -54,10 +57,16 @@ class KeptFolders:
             bisect.insort(self._ranked, (value if direction == "min" or not good else -value, trial.number))
 
     def tidy(self) -> None:
-        """Remove the folders of those that are not among the best."""
+        """Have the folders of those that are not among the best removed: a disk takes as long as a short trial."""
         while self.limited and len(self._ranked) > self._most:
-            self._remove(self._ledger.trials[self._ranked.pop()[1]])
+            self._removing.submit(self._remove, self._ledger.trials[self._ranked.pop()[1]])
+
+    def close(self) -> None:
+        """Wait until what was to be removed is gone."""
+        self._removing.shutdown()
 
     def _remove(self, trial: Trial) -> None:
+        # What cannot be removed stays, and harms nothing.
         shutil.rmtree(self._folder / trial.folder, ignore_errors=True)
-        (self._folder / LOGS / f"{trial.folder}.txt").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self._folder / LOGS / f"{trial.folder}.txt").unlink()

@@ -317,19 +317,26 @@ def test_batches_of_many_shapes(oarlock, plugin, tmp_path, lengths, said):
     assert equal_ends(tmp_path / "auto", tmp_path / "eager")
 
 
-def test_a_run_goes_on_with_its_own_engine_or_not_at_all(oarlock, tmp_path):
-    job = ["train", "model.widths=[8]", "callback=[]", "trainer.epochs=2", "hydra.run.dir=run"]
-    assert oarlock(*job).returncode == 0
-    record = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert record["engine"] == "compiled"
-    (tmp_path / "run" / "run.json").write_text(json.dumps({**record, "engine": "eager"}))
-    done = oarlock("resume", "run", "trainer.epochs=3")
+def test_a_run_goes_on_with_its_own_engine_or_not_at_all(oarlock, plugin, tmp_path):
+    """Its model can no longer be compiled, and then can be again."""
+    model = HEAD + MODEL.replace("{body}", """
+        def forward(self, x):
+            return self.out(functional.relu(self.hidden(x)))
+""")  # fmt: skip
+    env = plugin(model)
+    module = tmp_path / "site" / "stranger_module.py"
+    assert oarlock("train", *JOB, "hydra.run.dir=run", env=env).returncode == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["engine"] == "compiled"
+    module.write_text(model.replace("class Mine:", "class Mine:\n    traceable = False"))
+    done = oarlock("resume", "run", "trainer.epochs=3", env=env)
     assert done.returncode == 1
-    assert "made by the engine eager; here compiled would make them" in done.stderr
-    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
-    done = oarlock("resume", "run", "trainer.epochs=3")
+    assert "made by the engine compiled; here eager would make them (model/mine says traceable = False)" in done.stderr
+    module.write_text(model)
+    done = oarlock("resume", "run", "trainer.epochs=3", env=env)
     assert done.returncode == 0, done.stderr
-    assert np.isfinite(json.loads((tmp_path / "run" / "run.json").read_text())["metrics"]["train/loss"])
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["engine"], record["status"]) == ("compiled", "completed")
+    assert np.isfinite(record["metrics"]["train/loss"])
 
 
 def test_no_engine(oarlock):
