@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
+import functools
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import OverrideType
 from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -43,8 +43,11 @@ class Variation:
 
         Args:
             overrides: `key=value` each. Those of one call are forgotten at the next one.
+
+        Returns:
+            what is not to be changed: what is the same in several configurations is one object.
         """
-        changes = [_plain(override) for override in parse(overrides)]
+        changes = [_plain(override) for override in overrides]
         places = [self._place(key) for key, _ in changes]
         if self._refers or any(key is None for key, _ in changes) or None in places:
             return None
@@ -54,13 +57,10 @@ class Variation:
                 parent[name] = value
             for path in {self._owner(key) for key, _ in changes}:
                 instantiate_at(self._config, path, self._registry)
-            found = copy.deepcopy(self._values)
+            found = self._values
             for (parent, name), (key, _) in zip(places, changes, strict=True):
-                inner = found
-                for step in key.split(".")[:-1]:
-                    inner = inner[step]
                 value = parent._get_node(name)._value()
-                inner[name] = value.name if isinstance(value, Enum) else value
+                found = _replaced(found, key.split("."), value.name if isinstance(value, Enum) else value)
             return found
         except (UserError, OmegaConfBaseException):
             return None
@@ -84,8 +84,19 @@ class Variation:
         return next((path for path in self.components if key.startswith(f"{path}.")), "")
 
 
-def _plain(override: Override) -> tuple[Any, Any]:
-    """The key and the value of an override that replaces one plain value; (None, None) of any other."""
+def _replaced(values: dict[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """The same with another value at a path."""
+    first, *rest = path
+    return {**values, first: _replaced(values[first], rest, value) if rest else value}
+
+
+@functools.lru_cache(maxsize=4096)
+def _plain(text: str) -> tuple[Any, Any]:
+    """The key and the value of an override that replaces one plain value; (None, None) of any other.
+
+    Kept, since Hydra's grammar takes a millisecond for one, and a grid has the same ones over and over.
+    """
+    (override,) = parse([text])
     value = override.value()
     if override.type is not OverrideType.CHANGE or override.package is not None or override.is_sweep_override():
         return None, None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -115,7 +114,7 @@ class Driver:
                 self._end(trial, "failed", str(error), 0.0, None)
                 continue
             pool.submit(trial.number, {
-                "experiment": asdict(experiment),
+                "experiment": vars(experiment),
                 "folder": str(self.folder / trial.folder),
                 "log": str(self.trials.log(trial)),
                 "prunes": self.trials.can_prune(trial),
