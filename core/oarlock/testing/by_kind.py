@@ -173,7 +173,7 @@ def leaves_the_numbers_alone(subject: Subject) -> None:
     """A run with it has the numbers of a run without; a callback that changes them says `changes_run = True`."""
     if getattr(subject.entry.cls, "changes_run", False):
         return
-    with_it = history(subject.train("with"))
+    with_it = history(subject.whole)
     without = history(subject.train("without", "callback=[]"))
     if with_it != without:
         raise Nonconforming(f"A run with {subject.path} has other numbers than one without. If that is what it is for, say "

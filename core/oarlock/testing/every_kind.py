@@ -145,8 +145,7 @@ def _weights(run: Run) -> dict[str, Any]:
 
 def is_deterministic(subject: Subject) -> None:
     """Two runs with one seed in one process are bitwise the same."""
-    first, second = subject.train("first"), subject.train("second")
-    difference = _difference(first, second)
+    difference = _difference(subject.whole, subject.train("second"))
     if difference:
         raise Nonconforming(f"Two runs of {subject.path} with one seed differ in {difference}. Draw random numbers from "
                             "Paddle, NumPy's global generator or the rng that a hook is given, and keep nothing "
@@ -155,7 +154,7 @@ def is_deterministic(subject: Subject) -> None:
 
 def survives_a_new_process(subject: Subject) -> None:
     """A process that has nothing but the override list, as a sweep's worker, trains bitwise the same."""
-    difference = _difference(subject.train("here"), subject.train_in_new_process("there"))
+    difference = _difference(subject.whole, subject.train_in_new_process("there"))
     if difference:
         raise Nonconforming(f"{subject.path} trains otherwise in a new process: {difference} differ. What it depends on "
                             "must be in its fields.")  # fmt: skip
@@ -163,11 +162,10 @@ def survives_a_new_process(subject: Subject) -> None:
 
 def resumes_exactly(subject: Subject) -> None:
     """Stopped in the middle of an epoch and continued, a run ends bitwise as if it had not been stopped."""
-    whole = subject.train("whole")
     for step in (7, 18):
         stopped = subject.train(f"stopped-{step}", stop_at=step)
         subject.resume(stopped)
-        difference = _difference(whole, stopped)
+        difference = _difference(subject.whole, stopped)
         if difference:
             raise Nonconforming(
                 f"A run of {subject.path} that was stopped at step {step} and resumed differs in {difference} from one "

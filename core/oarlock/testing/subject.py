@@ -46,7 +46,7 @@ class Subject:
     Attributes:
         path, group, name: the component.
         overrides: what its author gave.
-        scratch: an empty folder for its runs.
+        scratch: an empty folder for the runs of one check.
 
     Raises:
         Nonconforming: it is not registered; the message says why.
@@ -54,6 +54,7 @@ class Subject:
 
     def __init__(self, path: str, overrides: Sequence[str], scratch: Path) -> None:
         self.path, self.overrides, self.scratch = path, tuple(overrides), scratch
+        self._own = scratch
         self.group, _, self.name = path.partition("/")
         self.host: Host = load_host()
         self.host.registry.refuse_unconfigurable()
@@ -108,14 +109,22 @@ class Subject:
         """The component's instance in a run."""
         return run.components[self.place]
 
+    @cached_property
+    def whole(self) -> Path:
+        """The folder of a run that was trained to its end; made once, for all checks of this subject."""
+        return self._train(self._own / "whole", self.compose())
+
     def train(self, name: str, *more: str, stop_at: int | None = None) -> Path:
         """Train to the end, or up to a step as a signal would; returns the run's folder."""
         folder = self.scratch / name
         if stop_at is not None:
             self.stopped_run(name, stop_at, *more)
             return folder
+        return self._train(folder, self.compose(*more))
+
+    def _train(self, folder: Path, composed: DictConfig) -> Path:
         with quiet():
-            commands.train_config(self.host, self.compose(*more), folder, number=False)
+            commands.train_config(self.host, composed, folder, number=False)
         return folder
 
     def stopped_run(self, name: str, step: int, *more: str) -> Run:

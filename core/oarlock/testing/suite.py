@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
-from oarlock.testing import Subject, checks_for
+from oarlock.testing import Checker
+
+_checkers: dict[str, Checker] = {}
 
 
 @pytest.mark.filterwarnings("ignore:When training, we now always track global mean:UserWarning")  # Paddle's own
-def test_conformance(oarlock_check: tuple[str, str], request: Any, tmp_path: Any) -> None:
+def test_conformance(oarlock_check: tuple[str, str], request: Any, tmp_path: Any, tmp_path_factory: Any) -> None:
     path, name = oarlock_check
-    checks_for(path)[name](Subject(path, request.config.getoption("--override"), tmp_path))
+    checker = _checkers.setdefault(path, Checker(path, request.config.getoption("--override")))
+    checker(name, tmp_path, tmp_path_factory)
