@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -53,7 +54,8 @@ class Servers:
             port = self.ports[name] = free.getsockname()[1]
         command = ["taskset", "-c", str(SERVER_CORE), *(str(word).replace("{port}", str(port)) for word in command)]
         log = (self.folder / f"{name.replace(' ', '-')}.log").open("w")
-        self.processes.append(subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log))
+        self.processes.append(subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log,
+                                               start_new_session=True))  # fmt: skip
 
     def load(self, name, content, *options):
         """What benchmarks/load.py says of a server under this load."""
@@ -89,7 +91,9 @@ class Servers:
         for process in self.processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(10)
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):  # what it has started and left behind
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def start_all(servers, folder, peers):
