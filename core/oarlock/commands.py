@@ -81,7 +81,6 @@ def train_config(
     command: Sequence[str] = (),
     kept: Kept | None = None,
     keeps: Callable[[Run], bool] | None = None,
-    values: dict[str, Any] | None = None,
 ) -> Run:
     """Train a composed configuration in a new folder, numbered when it is taken and `number` allows it.
 
@@ -95,11 +94,10 @@ def train_config(
         command: what to type for this run; by default what this process was started with.
         kept: what the runs of this process before this one have left for it.
         keeps: as for `Runner.train`.
-        values: the configuration as plain data, where it is known.
     """
     import_paddle()  # before the signals are watched: it installs handlers of its own
     with Signals(last) as signals:
-        run = build_run(host, composed, hooks=hooks, kept=kept, values=values)
+        run = build_run(host, composed, hooks=hooks, kept=kept)
         complete_run(run)
         if run.config.trainer.init_from:
             warm_start(run, Path(run.config.trainer.init_from))

@@ -34,7 +34,6 @@ def build_run(
     runtime: Mapping[str, str] | None = None,
     hooks: Sequence[object] = (),
     kept: Kept | None = None,
-    values: dict[str, Any] | None = None,
 ) -> Run:
     """Build everything, in the order in which one part needs the other. Nothing is written to the disk.
 
@@ -44,7 +43,6 @@ def build_run(
         runtime: the settings of the process that the run was recorded with; None for a new run.
         hooks: objects with hook implementations of the caller's own, called after the components.
         kept: what the runs of this process before this one have left for it.
-        values: the configuration as plain data, where it is known.
 
     Raises:
         UserError: the parts do not fit together.
@@ -55,7 +53,7 @@ def build_run(
     manager = _register(host, components, hooks)
     device = setup_device(root.device, root.deterministic)
     chosen = chosen_components(config, host.registry)
-    values = values or OmegaConf.to_container(config, resolve=True, enum_to_str=True)  # type: ignore[assignment]
+    values = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     run = Run(root, values, components, chosen, manager, device, kept or Kept())  # type: ignore[arg-type]
     run.runtime = setup_runtime(root.runtime.tune, runtime)
     trainer = root.trainer

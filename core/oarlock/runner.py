@@ -55,7 +55,7 @@ class Runner:
         typed = self._typed(experiment)
         command = experiment.command if command is None else command
         run = train_config(self._host, typed, folder, number=False, hooks=hooks, command=command, kept=self._kept,
-                           keeps=keeps, values=experiment.values)  # fmt: skip
+                           keeps=keeps)  # fmt: skip
         return result_of(run)
 
     def _typed(self, experiment: config.Experiment) -> DictConfig:

@@ -164,3 +164,22 @@ def test_a_run_without_a_folder_gets_one_when_it_fails_or_is_asked_for_it(tmp_pa
     assert (tmp_path / "asked" / "mine.txt").read_text() == "here"
     with pytest.raises(UserError, match="exists already"):
         runner.train(experiment(), tmp_path / "asked", keeps=lambda run: True)
+
+
+def test_what_a_callback_does_to_the_values_ends_with_its_run(tmp_path):
+    """And the record has each value with its type, whatever that of the given one was."""
+
+    class Writer:
+        @hookimpl
+        def on_run_start(self, run):
+            run.values["optimizer"]["learning_rate"] = 0.5
+
+    runner = Runner()
+    given = experiment("optimizer.learning_rate=0.25")
+    runner.train(given, tmp_path / "written", [Writer()])
+    assert given.values["optimizer"]["learning_rate"] == 0.25
+    again = experiment("optimizer.learning_rate=0.25")
+    again.values["optimizer"]["momentum"] = 0  # an option of type float
+    runner.train(again, tmp_path / "again")
+    recorded = OmegaConf.load(tmp_path / "again" / "config.yaml").optimizer
+    assert (recorded.learning_rate, recorded.momentum, type(recorded.momentum)) == (0.25, 0.0, float)
