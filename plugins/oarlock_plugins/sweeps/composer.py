@@ -54,22 +54,27 @@ class Composer:
         Raises:
             UserError: a combination is not valid, or a key is an option of none of them.
         """
-        bases = [self.base(combination) for combination in self.combinations()]
+        composed = self.combinations()
+        bases = [self.base(combination) for combination in composed]
         others = self._others()
         for override in (*self.space.fixed_values, *(f"{one.key}={_example(one)}" for one in self.values)):
             key = override.partition("=")[0]
             while not any(_has(base, key) for base in bases):
                 if (combination := next(others, None)) is not None:
+                    composed.append(combination)
                     bases.append(self.base(combination))
                     continue
                 group, _, name = key.rpartition(".")
                 known = {str(one) for base in bases for one in (_node(base, group) or ()) if group}
                 if known:
                     raise UserError(f"{override}: {group} has no option '{name}' in this sweep. {nearest(name, known)}")
-                self._loader.vary(bases[0], [override])  # says what is wrong with it
+                self._loader.vary(bases[0], [override], checked=False)  # says what is wrong with it
                 raise UserError(f"{override}: there is no such option.")
         self.space.parameters = [_whole(one, bases) for one in self.space.parameters]
         self.values = [one for one in self.space.parameters if not one.structural]
+        for combination, base in zip(composed, bases, strict=True):
+            examples = [f"{one.key}={_example(one)}" for one in self.values if _has(base, one.key)]
+            self._loader.vary(base, [*self._fixed(combination), *examples])
 
     def _others(self) -> Iterator[tuple[str, ...]]:
         """For each choice that is in none of `combinations`, because they are too many, one that has it."""
@@ -88,10 +93,15 @@ class Composer:
         self._ready[tuple(self.overrides(values, extra))] = self.experiment(values, extra)
 
     def base_values(self) -> dict[str, Any]:
-        """What is the same in all trials: the first combination with the fixed values, without those that vary."""
-        base = self.base(self.combinations()[0])
-        fixed = [one for one in self.space.fixed_values if _has(base, one.partition("=")[0])]
-        values: dict[str, Any] = self._loader.experiment(self._loader.vary(base, fixed), []).values
+        """What is the same in all trials: the first combination with the fixed values.
+
+        Of those that vary it has what the components have by themselves; where that is nothing, an example.
+        """
+        combination = self.combinations()[0]
+        base = self.base(combination)
+        examples = [f"{one.key}={_example(one)}" for one in self.values if _is_missing(base, one.key)]
+        config = self._loader.vary(base, [*self._fixed(combination), *examples], checked=False)
+        values: dict[str, Any] = self._loader.experiment(config, []).values
         return values
 
     def params(self, values: Mapping[str, str]) -> dict[str, Any]:
@@ -105,10 +115,11 @@ class Composer:
         return read
 
     def base(self, combination: tuple[str, ...]) -> DictConfig:
-        """The configuration with these components and no value changed."""
+        """The configuration with these components and no value changed; without them it may not be valid."""
         if combination not in self._bases:
             chosen = assignments(zip((one.key for one in self.structure), combination, strict=True))
-            self._bases[combination] = self._loader.compose_trial(self._config, [*self.space.fixed_structure, *chosen])
+            choices = [*self.space.fixed_structure, *chosen]
+            self._bases[combination] = self._loader.compose_structure(self._config, choices)
         return self._bases[combination]
 
     def applies(self, combination: tuple[str, ...], key: str) -> bool:
@@ -186,16 +197,27 @@ def _node(config: DictConfig, path: str) -> DictConfig | None:
     return node if isinstance(node, DictConfig) else None
 
 
-def _is_integer(config: DictConfig, key: str) -> bool:
+def _leaf(config: DictConfig, key: str) -> Any:
+    """The node of a value; None where there is none."""
     parent, _, name = key.rpartition(".")
     node = _node(config, parent)
-    return node is not None and name in node.keys() and isinstance(node._get_node(name), IntegerNode)  # noqa: SIM118
+    return None if node is None else node._get_node(name, validate_access=False)
+
+
+def _is_missing(config: DictConfig, key: str) -> bool:
+    leaf = _leaf(config, key)
+    return leaf is not None and bool(leaf._is_missing())
 
 
 def _whole(parameter: Parameter, bases: list[DictConfig]) -> Parameter:
     """The parameter; where the option is an integer, an interval with the whole numbers in it."""
     low, high = parameter.low, parameter.high
-    if parameter.choices or not any(_is_integer(base, parameter.key) for base in bases) or low is None or high is None:
+    if (
+        parameter.choices
+        or not any(isinstance(_leaf(base, parameter.key), IntegerNode) for base in bases)
+        or low is None
+        or high is None
+    ):
         return parameter
     if low != int(low) or high != int(high):
         raise UserError(f"{parameter.key}={parameter.describe()}: expected integers as its ends.")

@@ -58,9 +58,21 @@ class Trouble:
                 held.append(os.urandom(1 << 12) * (1 << 14))
                 time.sleep(0.02)
 
+@component
+class Demanding:
+    """Has an option without a value, and one whose value is not valid as it is."""
+
+    share: float
+    word: str = ""
+
+    def __post_init__(self):
+        if not self.word:
+            raise ValueError("word: expected one")
+
 @hookimpl
 def register_components(register):
     register("callback/trouble", Trouble)
+    register("callback/demanding", Demanding)
 '''
 # Small enough that a trial takes a tenth of a second.
 JOB = ["model.widths=[8]", "callback=[]", "trainer.epochs=2"]

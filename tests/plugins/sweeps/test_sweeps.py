@@ -13,6 +13,8 @@ from safetensors.numpy import load_file
 from tests.conftest import command
 from tests.plugins.sweeps.conftest import JOB
 
+DEMANDING = ["-p", "trouble", "callback=[demanding]", "model.widths=[8]", "trainer.epochs=1"]
+
 
 def weights(folder):
     best = max(folder.glob("checkpoints/*/best.safetensors"))
@@ -44,6 +46,47 @@ def test_a_grid_is_trained_ranked_and_repeatable(sweeps):
     assert weights(sweeps.folder / "again") == weights(sweeps.folder / "s" / best)
     assert sweeps.record(best)["command"] == ["oarlock", "train", *trials[int(best)].overrides]
     assert not sweeps.processes()
+
+
+@pytest.mark.parametrize("search", [
+    ["callback.demanding.share=0.5", "callback.demanding.word=a", "seed=1,2"],
+    ["callback.demanding.share=0.5", "callback.demanding.word=a", "optimizer=sgd,adam"],
+    ["callback.demanding.share=0.5,1", "callback.demanding.word=a"],
+    ["callback.demanding.share=interval(0.5,1)", "callback.demanding.word=a,b", "sweep.trials=2"],
+    ["callback.demanding.share=interval(0.5,1)", "callback.demanding.word=a", "optimizer=sgd,adam", "sweep.trials=2",
+     "sweep.seeds=2"],
+    ["callback.demanding.share=0.5", "callback.demanding.word=a", "optimizer=sgd,adam", "hydra/launcher=basic"],
+    ["callback.demanding.share=0.5", "callback.demanding.word=a", "optimizer=sgd,adam", "hydra/sweeper=basic",
+     "hydra/launcher=basic"],
+])  # fmt: skip
+def test_options_that_need_a_value_have_one_from_the_command_line(sweeps, search):
+    """However they come by it, fixed or searched, and whatever else is searched."""
+    done = sweeps.run("train", "-m", *DEMANDING, *search, "hydra.sweep.dir=s")
+    assert (done.returncode, done.stderr) == (0, "")
+    configs = [yaml.safe_load(path.read_text()) for path in sorted(sweeps.folder.glob("s/*/config.yaml"))]
+    assert len(configs) == 2 + 2 * ("sweep.seeds=2" in search)
+    for config in configs:
+        demanding = config["callback"]["demanding"]
+        assert demanding["share"] in (0.5, 1) or "interval" in search[0]
+        assert demanding["word"] in ("a", "b")
+    if "hydra/sweeper=basic" not in search:
+        again = sweeps.run("resume", "-p", "trouble", "s")
+        assert (again.returncode, again.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("search", "message"), [
+    (["seed=1,2"], "callback.demanding.share: a value is needed; write callback.demanding.share=…"),
+    (["optimizer=sgd,adam"], "callback.demanding.share: a value is needed; write callback.demanding.share=…"),
+    (["optimizer=sgd,adam", "callback.demanding.shar=1"],
+     "callback.demanding.shar=1: callback.demanding has no option 'shar' in this sweep. Did you mean 'share'?"),
+    (["optimizer=sgd,adam", "callback.demanding.share=1"], "callback.demanding.word: expected one"),
+    (["optimizer=sgd,adam", "callback.demanding.share=x"], "callback.demanding.share"),
+])  # fmt: skip
+def test_options_that_need_a_value_and_have_none_are_named_before_the_first_trial(sweeps, search, message):
+    done = sweeps.run("train", "-m", *DEMANDING, *search, "hydra.sweep.dir=s")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {message}")
+    assert not (sweeps.folder / "s").exists()
 
 
 def test_a_space_is_searched_with_whole_numbers_and_options_that_only_some_have(sweeps):

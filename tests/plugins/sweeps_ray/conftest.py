@@ -75,11 +75,12 @@ def children(pid):
     return found
 
 
-def wait_for(what, seconds=120):
-    """Wait until something is true; returns it."""
+def wait_for(what, seconds=120, sweep=None):
+    """Wait until something is true, in vain once the sweep has ended; returns it."""
     deadline = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < deadline, "it did not happen"
+        assert sweep is None or sweep.poll() is None, "the sweep has ended"
         time.sleep(0.05)
     return found
 

@@ -11,9 +11,10 @@ from safetensors.numpy import load_file
 from oarlock_plugins.sweeps.processes import processes_of
 from tests.plugins.sweeps_ray.conftest import RAY, children, kill, trials, wait_for
 
-# Says in a trial's log where it runs and what Ray shows it.
+# `where` says in a trial's log where it runs and what Ray shows it; with `leisure` an epoch takes a second until a file is
+# there, so that no trial ends before a test has done to it what it wants to.
 TEACHER = """
-import os
+import os, time
 from oarlock import component, hookimpl
 
 @component
@@ -24,10 +25,36 @@ class Where:
     def on_run_start(self, run):
         print("raylet", os.getppid(), "gpus", os.environ["CUDA_VISIBLE_DEVICES"], "threads", os.environ["OMP_NUM_THREADS"])
 
+@component
+class Leisure:
+    "Takes its time until a file is there."
+
+    until: str
+
+    @hookimpl
+    def on_epoch_start(self, run):
+        if not os.path.exists(self.until):
+            time.sleep(1)
+
 @hookimpl
 def register_components(register):
     register("callback/where", Where)
+    register("callback/leisure", Leisure)
 """
+
+
+@pytest.fixture
+def taught(tmp_path):
+    """The environment in which `-p teacher` is found."""
+    (tmp_path / "teacher.py").write_text(TEACHER)
+    return {**RAY, "PYTHONPATH": str(tmp_path)}
+
+
+@pytest.fixture
+def leisurely(tmp_path):
+    """Trials that take half a minute each, until the file `hurry` is there."""
+    leisure = ["callback=[progress,leisure]", f"callback.leisure.until={tmp_path / 'hurry'}"]
+    return ["-p", "teacher", *leisure, "trainer.epochs=30", "trainer.checkpoint.every_epochs=1"]
 
 
 def on(nodes, *arguments):
@@ -36,16 +63,16 @@ def on(nodes, *arguments):
 
 
 @pytest.mark.long
-def test_one_of_two_raylets_is_killed_and_all_trials_finish(nodes, begin, tmp_path):
+def test_one_of_two_raylets_is_killed_and_all_trials_finish(nodes, begin, taught, leisurely, tmp_path):
     doomed = nodes.add(num_cpus=1, resources={"slot": 1})
     nodes.add(num_cpus=1, resources={"slot": 1})
-    sweep = begin(
-        *on(nodes, "hydra.launcher.resources={slot: 1}", "seed=range(0,12)", "trainer.epochs=6", "sweep.retries=1")
-    )
+    slots = ["hydra.launcher.resources={slot: 1}", "seed=range(0,12)", "sweep.retries=1"]
+    sweep = begin(*on(nodes, *slots, *leisurely), env=taught)
     # Two slots, two trials that have begun: one is the doomed node's.
-    wait_for(lambda: len(list((tmp_path / "s").glob("*/checkpoints/*"))) > 2 and worker_of(doomed))
+    wait_for(lambda: len({path.parent for path in (tmp_path / "s").glob("*/checkpoints/*")}) == 2, sweep=sweep)
     for pid in (doomed, *children(doomed)):
         kill(pid)
+    (tmp_path / "hurry").touch()
     assert sweep.wait(180) == 0, (tmp_path / "printed").read_text()
     ended = trials(tmp_path / "s")
     assert [trial.status for trial in ended] == ["completed"] * 12
@@ -67,31 +94,28 @@ def worker_of(raylet):
 
 
 @pytest.mark.long
-def test_a_killed_worker_is_one_failed_attempt(nodes, begin, tmp_path):
+def test_a_killed_worker_is_one_failed_attempt(nodes, begin, taught, leisurely, tmp_path):
     """Without retries it has failed; the other trials finish, on a new worker too."""
-    sweep = begin(
-        *on(nodes, "hydra.launcher.resources={special: 2}", "seed=range(0,3)", "trainer.epochs=30", "callback=[]")
-    )
-    wait_for(lambda: list((tmp_path / "s").glob("0/checkpoints/*")))
+    sweep = begin(*on(nodes, "hydra.launcher.resources={special: 2}", "seed=range(0,3)", *leisurely), env=taught)
+    wait_for(lambda: list((tmp_path / "s").glob("0/checkpoints/*")), sweep=sweep)
     kill(worker_of(nodes.second))
+    (tmp_path / "hurry").touch()
     assert sweep.wait(180) == 1
     assert sorted(trial.status for trial in trials(tmp_path / "s")) == ["completed", "completed", "failed"]
     assert "failed: s/" in (tmp_path / "printed").read_text()
 
 
 @pytest.mark.long
-def test_trials_run_where_their_resources_are_and_end_bitwise_as_on_this_machine(nodes, oarlock, tmp_path):
-    (tmp_path / "teacher.py").write_text(TEACHER)
-    env = {**RAY, "PYTHONPATH": str(tmp_path)}
+def test_trials_run_where_their_resources_are_and_end_bitwise_as_on_this_machine(nodes, oarlock, taught, tmp_path):
     same = ["-p", "teacher", "+callback=where", "seed=range(0,3)", "trainer.epochs=2", "device=cpu"]
     asked = ["hydra.launcher.resources={special: 1}", "hydra.launcher.num_gpus=0.5", "hydra.launcher.num_cpus=0.5"]
-    done = oarlock(*on(nodes, *asked, *same), env=env, timeout=180)
+    done = oarlock(*on(nodes, *asked, *same), env=taught, timeout=180)
     assert (done.returncode, done.stderr) == (0, "")
     for number in range(3):
         said = (tmp_path / "s" / "logs" / f"{number}.txt").read_text()
         assert f"raylet {nodes.second} gpus 0 threads 1" in said
     local = oarlock("train", "-m", "hydra.sweep.dir=local", *same, timeout=180,
-                    env={**env, "CUDA_VISIBLE_DEVICES": ""})  # fmt: skip
+                    env={**taught, "CUDA_VISIBLE_DEVICES": ""})  # fmt: skip
     assert local.returncode == 0, local.stderr
     for number in range(3):
         there, here = (weights(tmp_path / folder / str(number)) for folder in ("s", "local"))
@@ -115,15 +139,18 @@ def test_trials_are_pruned_and_one_that_fails_is_listed(nodes, oarlock, tmp_path
 
 
 @pytest.mark.long
-def test_a_signal_saves_the_trials_and_resume_finishes_them(nodes, begin, oarlock, tmp_path):
-    sweep = begin(*on(nodes, "seed=range(0,3)", "trainer.epochs=100", "callback=[progress]"))
-    wait_for(lambda: list((tmp_path / "s").glob("*/checkpoints/*")))
+def test_a_signal_saves_the_trials_and_resume_finishes_them(nodes, begin, oarlock, taught, leisurely, tmp_path):
+    sweep = begin(*on(nodes, "seed=range(0,3)", *leisurely), env=taught)
+    wait_for(lambda: list((tmp_path / "s").glob("*/checkpoints/*")), sweep=sweep)
     sweep.send_signal(signal.SIGTERM)
     assert sweep.wait(60) == 75
     assert "stopped by a signal; 'oarlock resume s' continues it" in (tmp_path / "printed").read_text()
     before = {trial.number: trial.attempts for trial in trials(tmp_path / "s")}
     assert worker_of(nodes.head) is None
-    done = oarlock("resume", "s", env=RAY, timeout=180)  # the cluster is still there, and its address recorded
+    (tmp_path / "hurry").touch()
+    done = oarlock(
+        "resume", "-p", "teacher", "s", env=taught, timeout=180
+    )  # the cluster is still there, and its address recorded
     assert done.returncode == 0, done.stderr
     assert [trial.status for trial in trials(tmp_path / "s")] == ["completed"] * 3
     assert max(before.values()) <= 1
@@ -131,29 +158,27 @@ def test_a_signal_saves_the_trials_and_resume_finishes_them(nodes, begin, oarloc
 
 
 @pytest.mark.long
-def test_a_node_that_comes_later_is_used(nodes, begin, tmp_path):
+def test_a_node_that_comes_later_is_used(nodes, begin, taught, leisurely, tmp_path):
     nodes.add(num_cpus=1, resources={"late": 1})
-    sweep = begin(
-        *on(nodes, "hydra.launcher.resources={late: 1}", "seed=range(0,8)", "trainer.epochs=40", "callback=[]")
-    )
-    wait_for(lambda: list((tmp_path / "s").glob("*/checkpoints/*")))
+    sweep = begin(*on(nodes, "hydra.launcher.resources={late: 1}", "seed=range(0,8)", *leisurely), env=taught)
+    wait_for(lambda: list((tmp_path / "s").glob("*/checkpoints/*")), sweep=sweep)
     second = nodes.add(num_cpus=1, resources={"late": 1})
-    wait_for(lambda: worker_of(second))
+    wait_for(lambda: worker_of(second), sweep=sweep)
     sweep.send_signal(signal.SIGTERM)
     assert sweep.wait(60) == 75
 
 
 @pytest.mark.long
-def test_a_cluster_of_its_own_ends_with_a_driver_that_is_killed(begin, oarlock, tmp_path):
-    sweep = begin("train", "-m", "hydra/launcher=ray", "hydra.sweep.dir=s", "seed=range(0,3)", "trainer.epochs=100",
-                  "callback=[]")  # fmt: skip
-    wait_for(lambda: list((tmp_path / "s").glob("*/checkpoints/*")))
+def test_a_cluster_of_its_own_ends_with_a_driver_that_is_killed(begin, oarlock, taught, leisurely, tmp_path):
+    sweep = begin("train", "-m", "hydra/launcher=ray", "hydra.sweep.dir=s", "seed=range(0,3)", *leisurely, env=taught)
+    wait_for(lambda: list((tmp_path / "s").glob("*/checkpoints/*")), sweep=sweep)
     sessions = {os.getsid(pid) for pid in children(sweep.pid)} - {os.getsid(sweep.pid)}
     assert sessions
     sweep.kill()
     sweep.wait()
     wait_for(lambda: not any(living(session) for session in sessions), 20)
-    done = oarlock("resume", "s", "hydra/launcher=local", timeout=180)
+    (tmp_path / "hurry").touch()
+    done = oarlock("resume", "-p", "teacher", "s", "hydra/launcher=local", env=taught, timeout=180)
     assert done.returncode == 0, done.stderr
     assert [trial.status for trial in trials(tmp_path / "s")] == ["completed"] * 3
 
