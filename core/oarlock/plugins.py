@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import io
 import os
@@ -34,7 +35,13 @@ class RunManager(pluggy.PluginManager):
         return None if name.startswith("__") else super().parse_hookimpl_opts(plugin, name)
 
     def parse_hookspec_opts(self, module_or_class: Any, name: str) -> Any:
-        return None if name.startswith("__") else super().parse_hookspec_opts(module_or_class, name)
+        return None if name.startswith("__") else _specification(module_or_class, name)
+
+
+@functools.cache
+def _specification(module_or_class: Any, name: str) -> Any:
+    """What a hook's specification says; each run of a process has a manager, and the same specifications."""
+    return pluggy.PluginManager("oarlock").parse_hookspec_opts(module_or_class, name)
 
 
 class Host:

@@ -17,6 +17,8 @@ from oarlock.registry import Registry
 from oarlock.vetting import parse
 
 PLAIN = (bool, int, float, str)
+# Values and their checks that are remembered; each is some words.
+MOST_KEPT = 4096
 
 
 class Variation:
@@ -34,6 +36,7 @@ class Variation:
         self._config, self._registry = config, registry
         self.components = chosen_components(config, registry)
         self._refers = _has_reference(config)
+        self._known: dict[tuple[str, tuple[str, ...]], dict[str, Any] | None] = {}
         self._values: dict[str, Any] = OmegaConf.to_container(config, resolve=True, enum_to_str=True)  # type: ignore[assignment]
 
     def values(self, overrides: Sequence[str]) -> dict[str, Any] | None:
@@ -47,31 +50,55 @@ class Variation:
         Returns:
             what is not to be changed: what is the same in several configurations is one object.
         """
-        changes = [_plain(override) for override in overrides]
-        places = [self._place(key) for key, _ in changes]
-        if self._refers or any(key is None for key, _ in changes) or None in places:
+        if self._refers:
             return None
-        before = [parent._get_node(name)._value() for parent, name in places]
+        parts: dict[str, list[str]] = {}
+        for override in overrides:
+            key, _ = _plain(override)
+            if key is None:
+                return None
+            parts.setdefault(self._owner(key), []).append(override)
+        found = self._values
+        for owner, changes in parts.items():
+            accepted = self._accepted(owner, tuple(changes))
+            if accepted is None:
+                return None
+            for key, value in accepted.items():
+                found = _replaced(found, key.split("."), value)
+        return found
+
+    def _accepted(self, owner: str, overrides: tuple[str, ...]) -> dict[str, Any] | None:
+        """What a component makes of new values, by key; None where it must be composed.
+
+        Kept, since a grid has the same ones over and over, and nothing else bears on them.
+        """
+        if (owner, overrides) not in self._known:
+            if len(self._known) >= MOST_KEPT:
+                self._known.clear()
+            changes = dict(map(_plain, overrides))
+            # One that is given twice would have to be valid both times.
+            self._known[owner, overrides] = self._tried(owner, changes) if len(changes) == len(overrides) else None
+        return self._known[owner, overrides]
+
+    def _tried(self, owner: str, changes: dict[str, Any]) -> dict[str, Any] | None:
+        places = {key: place for key in changes if (place := self._place(key)) is not None}
+        if len(places) < len(changes):
+            return None
+        before = {key: parent._get_node(name)._value() for key, (parent, name) in places.items()}
         try:
-            for (parent, name), (_, value) in zip(places, changes, strict=True):
-                parent[name] = value
-            for path in {self._owner(key) for key, _ in changes}:
-                instantiate_at(self._config, path, self._registry)
-            found = self._values
-            for (parent, name), (key, _) in zip(places, changes, strict=True):
-                value = parent._get_node(name)._value()
-                found = _replaced(found, key.split("."), value.name if isinstance(value, Enum) else value)
-            return found
+            for key, (parent, name) in places.items():
+                parent[name] = changes[key]
+            instantiate_at(self._config, owner, self._registry)
+            new = {key: parent._get_node(name)._value() for key, (parent, name) in places.items()}
+            return {key: value.name if isinstance(value, Enum) else value for key, value in new.items()}
         except (UserError, OmegaConfBaseException):
             return None
         finally:
-            for (parent, name), value in zip(places, before, strict=True):
-                parent._get_node(name)._val = value
+            for key, (parent, name) in places.items():
+                parent._get_node(name)._val = before[key]
 
-    def _place(self, key: Any) -> Any:
+    def _place(self, key: str) -> Any:
         """Where a plain value is: the node that holds it, and its name there; None where there is none."""
-        if key is None:
-            return None
         path, _, name = key.rpartition(".")
         parent = OmegaConf.select(self._config, path) if path else self._config
         if not isinstance(parent, DictConfig) or name not in parent.keys():  # noqa: SIM118
@@ -90,7 +117,7 @@ def _replaced(values: dict[str, Any], path: Sequence[str], value: Any) -> dict[s
     return {**values, first: _replaced(values[first], rest, value) if rest else value}
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=MOST_KEPT)
 def _plain(text: str) -> tuple[Any, Any]:
     """The key and the value of an override that replaces one plain value; (None, None) of any other.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -47,6 +48,8 @@ class CompiledStep:
     """Makes each step by the program for its shapes.
 
     Attributes:
+        run: the run.
+        place: where it computes.
         draws: whether a step may draw random numbers; a program was seen to, or not.
 
     Args:
@@ -57,15 +60,20 @@ class CompiledStep:
     def __init__(self, run: Any, required: bool) -> None:
         import paddle
 
-        self._run, self._required = run, required
+        self.run, self._required = run, required
         self._eager = build_eager_step(run)
-        self._place = paddle.framework._current_expected_place()
+        self.place = paddle.framework._current_expected_place()
         self._programs: dict[Any, StepProgram | None] = {}
         self._whole: Batch | None = None
         self._storages: list[Any] = []
         self._decided = ""
         self._watched = False
         self.draws = True
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """What the run's programs are found by."""
+        return identity(self.run)
 
     def __call__(self, batches: Sequence[Batch]) -> Any:
         first = batches[0]
@@ -95,7 +103,7 @@ class CompiledStep:
 
     def evaluation(self) -> Callable[[Batch], tuple[Any, Any]]:
         """The evaluation's step, compiled where the training step is."""
-        return CompiledEvaluation(self._run, self._place)
+        return CompiledEvaluation(self)
 
     def _enter(self, whole: Batch) -> None:
         """Take up a new epoch's rows."""
@@ -125,16 +133,16 @@ class CompiledStep:
             )
         if not self._decided:
             self._decided = "eager" if program is None else "compiled"
-            self._run.use_engine(self._decided, reason)
+            self.run.use_engine(self._decided, reason)
             # Whether the weights got other storage is looked at before each step, unless each hook that is called in
             # between says that it changes nothing.
             self._watched = any(getattr(hook.plugin, "changes_run", True)
-                                for hook in self._run.hook.on_step_end.get_hookimpls())  # fmt: skip
+                                for hook in self.run.hook.on_step_end.get_hookimpls())  # fmt: skip
         elif program is None:
             warn(f"engine: steps with {' + '.join(str(batch.size) for batch in batches)} rows are eager: {reason}")
         self._programs[key] = program
         self.draws = any(one is None or one.draws for one in self._programs.values())
-        self._run.seed_step()  # it was not, where no step had drawn so far
+        self.run.seed_step()  # it was not, where no step had drawn so far
         if len(self._programs) == MOST_PROGRAMS:
             self.draws = True
             warn(f"engine: steps with shapes beyond the first {MOST_PROGRAMS} are eager")
@@ -142,7 +150,7 @@ class CompiledStep:
 
     def _taken_over(self, key: Any, batches: Sequence[Batch]) -> StepProgram | None:
         """The program of an earlier run of this process, where it makes the very steps of this one."""
-        run = self._run
+        run = self.run
         program: StepProgram | None = run.kept.find("step program", key)
         if program is None:
             return None
@@ -162,8 +170,8 @@ class CompiledStep:
         return None if differs else program
 
     def _tried(self, batches: Sequence[Batch]) -> tuple[StepProgram | None, str]:
-        run = self._run
-        key = (identity(run), tuple((tuple(leaf.shape), leaf.dtype) for batch in batches for leaf in leaves(batch)))
+        run = self.run
+        key = (self.identity, tuple((tuple(leaf.shape), leaf.dtype) for batch in batches for leaf in leaves(batch)))
         program = self._taken_over(key, batches)
         if program is not None:
             return program, ""
@@ -173,12 +181,12 @@ class CompiledStep:
         return program, reason
 
     def _traced(self, batches: Sequence[Batch]) -> tuple[StepProgram | None, str]:
-        run = self._run
+        run = self.run
         before = Python(run)
         try:
             run.optimizers[0].create_accumulators()
             with reads_of(run) as read:
-                program = StepProgram(run, batches, self._place)
+                program = StepProgram(run, batches, self.place)
         except UserError:
             raise
         except Untraceable as error:
@@ -216,12 +224,11 @@ class CompiledEvaluation:
     """Forward and loss of a batch by the program for its shapes, or eagerly.
 
     Args:
-        run: the run.
-        place: where it computes.
+        training: the training step of the same run.
     """
 
-    def __init__(self, run: Any, place: Any) -> None:
-        self._run, self._place, self._eager = run, place, build_eager_evaluation(run)
+    def __init__(self, training: CompiledStep) -> None:
+        self._training, self._run, self._eager = training, training.run, build_eager_evaluation(training.run)
         self._programs: dict[Any, Program | None] = {}
 
     def __call__(self, batch: Batch) -> tuple[Any, Any]:
@@ -254,12 +261,12 @@ class CompiledEvaluation:
             return all(agree(one.numpy(), np.asarray(other), tolerance, tolerance / 10)
                        for one, other in zip(expected, found, strict=True))  # fmt: skip
 
-        key = (identity(run), shapes)
+        key = (self._training.identity, shapes)
         kept: Program | None = run.kept.find("evaluation program", key)
         if kept is not None and kept.adopt(run) and agrees(kept, 0.0):
             return kept
         try:
-            program = EvaluationProgram(run, batch, self._place)
+            program = EvaluationProgram(run, batch, self._training.place)
         except Exception:
             return None
         finally:

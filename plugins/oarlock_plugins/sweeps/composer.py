@@ -36,6 +36,7 @@ class Composer:
         self._bases: dict[tuple[str, ...], DictConfig] = {}
         self._fixed_values: dict[tuple[str, ...], list[str]] = {}
         self._variations: dict[tuple[str, ...], Any] = {}
+        self._applies: dict[tuple[tuple[str, ...], str], bool] = {}
         self._compared = 0
         self._ready: dict[tuple[str, ...], Experiment] = {}
 
@@ -124,7 +125,9 @@ class Composer:
 
     def applies(self, combination: tuple[str, ...], key: str) -> bool:
         """Whether a value is an option of these components; `optimizer.beta1` is none of `sgd`."""
-        return _has(self.base(combination), key)
+        if (combination, key) not in self._applies:
+            self._applies[combination, key] = _has(self.base(combination), key)
+        return self._applies[combination, key]
 
     def combination(self, values: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(values[parameter.key] for parameter in self.structure)

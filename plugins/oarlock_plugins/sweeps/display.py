@@ -84,16 +84,14 @@ def line(trials: Trials, trial: Trial) -> str:
     name = _objective(trials)
     value = trial.objective[0] if trial.objective else trial.metrics.get(name)
     result = trial.error.splitlines()[0] if trial.error else f"{name} {value:.4f}" if value is not None else ""
-    ended = sum(one.status in ENDED for one in trials.ledger.trials.values())
+    ended = sum(trials.ledger.counts[status] for status in ENDED)
     total = f" of {trials.total}" if trials.total else ""
     return f"{ended}{total}: trial {trial.number} {trial.status} in {trial.seconds:.1f} s  {result}  {_values(trial)}"
 
 
 def _totals(trials: Trials) -> str:
-    counts: dict[str, int] = {}
-    for trial in trials.ledger.trials.values():
-        counts[trial.status] = counts.get(trial.status, 0) + 1
-    told = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in sorted(counts.items()))
+    counts = sorted(trials.ledger.counts.items())
+    told = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts if count)
     total = f" of {trials.total}" if trials.total else ""
     best = trials.best()
     found = (

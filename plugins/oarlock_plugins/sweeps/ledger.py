@@ -12,6 +12,7 @@ import math
 import os
 import time
 import zlib
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ class Ledger:
         sweep: what the sweep is, as it was begun; empty for a new one.
         objectives: `[name, direction]` of each objective, once a run has said which metrics there are.
         trials: by number.
+        counts: how many trials there are of each status.
         damaged: how many lines could not be read and were left out.
 
     Raises:
@@ -82,6 +84,7 @@ class Ledger:
         self.sweep: dict[str, Any] = {}
         self.objectives: list[list[str]] = []
         self.trials: dict[int, Trial] = {}
+        self.counts: Counter[str] = Counter()
         self.damaged = 0
         try:
             self._file = self.path.open("a+b")
@@ -125,7 +128,7 @@ class Ledger:
 
 
 def apply(event: dict[str, Any], to: Any) -> None:
-    """Bring a state (`sweep`, `objectives`, `trials`) to what it is after an event."""
+    """Bring a state (`sweep`, `objectives`, `trials`, `counts`) to what it is after an event."""
     kind = event["event"]
     if kind == "sweep":
         to.sweep = {key: value for key, value in event.items() if key != "event"}
@@ -133,11 +136,13 @@ def apply(event: dict[str, Any], to: Any) -> None:
         to.objectives = event["objectives"]
     elif kind == "trial":
         fields = ("number", "point", "values", "params", "extra", "overrides", "folder")
-        to.trials[event["number"]] = Trial(**{name: event[name] for name in fields})
+        trial = to.trials[event["number"]] = Trial(**{name: event[name] for name in fields})
+        to.counts[trial.status] += 1
     else:
         trial = to.trials.get(event["number"])
         if trial is None:
             return  # its line was damaged; its folder is looked at when the sweep goes on
+        before = trial.status
         if kind == "attempt":
             trial.status, trial.attempts, trial.error = "running", event["attempt"], ""
         elif kind == "report":
@@ -148,6 +153,8 @@ def apply(event: dict[str, Any], to: Any) -> None:
             trial.metrics, trial.objective, trial.epochs = event["metrics"], event["objective"], event["epochs"]
         elif kind == "again":
             trial.status, trial.attempts = "waiting", event["attempts"]
+        to.counts[before] -= 1
+        to.counts[trial.status] += 1
 
 
 def seal(record: dict[str, Any]) -> bytes:
@@ -201,6 +208,7 @@ class Replay:
         self.sweep: dict[str, Any] = {}
         self.objectives: list[list[str]] = []
         self.trials: dict[int, Trial] = {}
+        self.counts: Counter[str] = Counter()
         try:
             events, self.damaged, _ = read((folder / LEDGER).read_bytes())
         except OSError as error:
