@@ -65,7 +65,7 @@ def _check_component(node: Any, path: str, group: str, registry: Registry) -> No
                 f"{path} is a value, not a component; a file in {group}/ begins with '# @package {group}.NAME'."
             )
         if name in registry.options(group):
-            raise UserError(f"{path} has options but is not chosen; add +{group}={name}, or put it into {group}=[…].")
+            raise UserError(f"{path} has options but is not chosen; add +{group}={name}, or drop them with ~{path}.")
         hint = nearest(name, registry.options(group))
         raise UserError(f"{path} is not a registered component; choose one with {group}=NAME. {hint}")
     if entry.group != group:

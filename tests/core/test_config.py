@@ -145,6 +145,10 @@ def test_a_reference_that_leads_nowhere(override, said):
     assert said in refused(override)
 
 
+def test_the_options_that_a_file_gives_a_component_can_be_dropped():
+    assert composed("experiment=seed_mnist", "callback=[]", "~callback.early_stopping")["callback"] == {}
+
+
 # --- what is said of a mistake
 
 
@@ -155,7 +159,11 @@ def test_a_reference_that_leads_nowhere(override, said):
         (["lr=3"], "Did you mean 'optimizer.learning_rate'?"),
         (["+callback.ema.decay=.1"], "add +callback=ema"),
         (["callback.ema.decay=.1"], "add +callback=ema"),
-        (["experiment=seed_mnist", "callback=[progress]"], "callback.early_stopping has options but is not chosen"),
+        (
+            ["experiment=seed_mnist", "callback=[progress]"],
+            "callback.early_stopping has options but is not chosen; "
+            "add +callback=early_stopping, or drop them with ~callback.early_stopping.",
+        ),
         (["optimizer=[adam,sgd]"], "there is one optimizer, not a list"),
         (["optimizer=3"], "optimizer=3: expected a name"),
         (["callback=[[ema]]"], "expected a name"),
