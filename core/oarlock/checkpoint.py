@@ -23,12 +23,13 @@ from oarlock.sealed import MANIFEST, entry_of, manifest_text, read, sync_folder,
 if TYPE_CHECKING:
     import paddle
 
-STATE, MODEL, BEST, OPTIMIZER, COMPONENTS = (
+STATE, MODEL, BEST, OPTIMIZER, COMPONENTS, PREPROCESS = (
     "state.json",
     "model.safetensors",
     "best.safetensors",
     "optimizer.safetensors",
     "components.safetensors",
+    "preprocess.safetensors",
 )
 _TENSOR = "__tensor__"
 
@@ -125,8 +126,10 @@ def unpack_arrays(content: bytes) -> dict[str, np.ndarray[Any, Any]]:
     return arrays
 
 
-def load_weights(model: paddle.nn.Layer, arrays: dict[str, np.ndarray[Any, Any]], where: str) -> None:
-    """Set every weight and buffer of a model.
+def load_weights(
+    model: paddle.nn.Layer, arrays: dict[str, np.ndarray[Any, Any]], where: str, what: str = "the model"
+) -> None:
+    """Set every weight and buffer of a model, or of another layer, `what`.
 
     Raises:
         RunFailed: names or shapes differ.
@@ -134,7 +137,7 @@ def load_weights(model: paddle.nn.Layer, arrays: dict[str, np.ndarray[Any, Any]]
     own = model.state_dict()
     wrong = set(own) ^ set(arrays) or {name for name in own if list(own[name].shape) != list(arrays[name].shape)}
     if wrong:
-        raise RunFailed(f"the weights in {where} do not fit the model: {', '.join(sorted(wrong)[:4])}")
+        raise RunFailed(f"the weights in {where} do not fit {what}: {', '.join(sorted(wrong)[:4])}")
     for name, tensor in own.items():
         tensor.set_value(arrays[name])
 

@@ -148,6 +148,7 @@ class Data:
         test: evaluated once, with the best weights, or None.
         inputs: the shape and dtype of a raw input; inferred for `Arrays`.
         class_names: for classification.
+        columns: the names of a single input's values, where the rows are those of a table.
         output_shape: of one target, where there are no classes.
         collate: makes a batch of a list of samples, as `DataLoader` takes it.
         preprocess: a `paddle.nn.Layer` without weights, from a raw batch of inputs to what the model takes;
@@ -162,6 +163,7 @@ class Data:
     test: Any = None
     inputs: InputSpec | Mapping[str, InputSpec] | None = None
     class_names: Sequence[str] | None = None
+    columns: Sequence[str] | None = None
     output_shape: tuple[int, ...] | None = None
     collate: Callable[[list[Any]], Any] | None = None
     preprocess: paddle.nn.Layer | None = None

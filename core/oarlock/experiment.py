@@ -70,7 +70,6 @@ def build_run(
     run.measures = run.hook.build_metrics(data=run.data) or {}
     run.monitor, run.direction = resolve_monitor(trainer.monitor, run.measures, run.splits)
     run.feeder = build_feeder(run.data, trainer, root.seed, run.kept)
-    _refuse_single_rows(run)
     run.total_steps = count_steps(run.feeder.steps_per_epoch, trainer.epochs, trainer.max_steps)
     run.forward = _first((*run.flat("forward", "model", "batch"), _forward))
     run.compute_predictions = _first((*run.flat("compute_predictions", "output"), _named))
@@ -86,7 +85,13 @@ def build_run(
 
 
 def complete_run(run: Run) -> None:
-    """Make the optimizers and the step; apart from `build_run` so that a recorded `total_steps` can come between."""
+    """Make the optimizers and the step; apart from `build_run` so that a recorded `total_steps` can come between.
+
+    Raises:
+        UserError: the parts do not fit together, or the training rows are too few for a step.
+    """
+    _refuse_few_rows(run)
+    _refuse_single_rows(run)
     training_step = run.hook.build_training_step(run=run)
     if training_step is not None:
         _refuse_beside_custom_step(run)
@@ -222,6 +227,17 @@ def _refuse_beside_custom_step(run: Run) -> None:
                     f"task={run.components_chosen['task'].partition('/')[2]} brings its own training step, in which "
                     f"the {hook} of {implementation.plugin_name} has no part.\nLeave {implementation.plugin_name} out."
                 )
+
+
+def _refuse_few_rows(run: Run) -> None:
+    """An epoch must have a step; a run that is only evaluated needs none."""
+    if run.feeder.steps_per_epoch == 0:
+        trainer, rows = run.config.trainer, len(run.data.train)
+        needed = trainer.batch_size * trainer.accumulate_steps
+        raise UserError(
+            f"trainer.batch_size={trainer.batch_size} with accumulate_steps={trainer.accumulate_steps} needs {needed} "
+            f"rows a step; there are {rows}.\nChoose a smaller batch, or trainer.drop_last=false."
+        )
 
 
 def _refuse_single_rows(run: Run) -> None:

@@ -74,24 +74,12 @@ def build_feeder(data: Data, trainer: TrainerConfig, seed: int, kept: Kept | Non
         trainer: batch size and the like.
         seed: the run's.
         kept: what is kept between the runs of a process.
-
-    Raises:
-        UserError: an epoch would have no step.
     """
     if not hasattr(data.train, "__len__") or not hasattr(data.train, "__getitem__"):
         return StreamFeeder(data, trainer, seed)
-    feeder = (
-        ArraysFeeder(data, trainer, seed, kept or Kept())
-        if isinstance(data.train, Arrays) and data.transform is None
-        else LoaderFeeder(data, trainer, seed)
-    )
-    if feeder.steps_per_epoch == 0:
-        rows, needed = len(data.train), trainer.batch_size * trainer.accumulate_steps
-        raise UserError(
-            f"trainer.batch_size={trainer.batch_size} with accumulate_steps={trainer.accumulate_steps} needs {needed} "
-            f"rows a step; there are {rows}.\nChoose a smaller batch, or trainer.drop_last=false."
-        )
-    return feeder
+    if isinstance(data.train, Arrays) and data.transform is None:
+        return ArraysFeeder(data, trainer, seed, kept or Kept())
+    return LoaderFeeder(data, trainer, seed)
 
 
 class ArraysFeeder:

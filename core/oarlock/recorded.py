@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from oarlock import checkpoint, config
 from oarlock.checking import check, chosen_components
@@ -24,27 +27,54 @@ from oarlock.translation import user_errors
 def load_run(folder: Path, overrides: Sequence[str] = ()) -> Run:
     """A recorded run, built again with its best weights and in eval mode; nothing is trained or written.
 
+    Of other data it takes the rows alone: classes and preprocessing are a part of what was trained.
+
     Args:
         folder: the run's folder.
         overrides: other values than it was made with, `["data.root=/mnt/new"]`.
 
     Raises:
-        UserError: it is no run, has no intact checkpoint, or a component of it is not installed.
+        UserError: it is no run, has no intact checkpoint, a component of it is not installed, or the data has other
+            classes or another form than that which it was trained on.
     """
     host = load_host()
     record = RunFolder(folder)
-    run = build_run(host, load_recorded(host, record, overrides), record.record.get("runtime", {}))
+    composed = load_recorded(host, record, overrides)
     files, path = intact(folder)
     if path is None:
         raise UserError(f"{shown_path(folder)}: it has no intact checkpoint.")
-    arrays = checkpoint.unpack_arrays(files.get(checkpoint.BEST, files[checkpoint.MODEL]))
+    names = json.loads(files[checkpoint.STATE]).get("class_names")
+    _name_classes(composed, names, overrides)
+    run = build_run(host, composed, record.record.get("runtime", {}))
+    if run.class_names != names:
+        raise UserError(f"{shown_path(folder)}: it was trained on {_classes(names)}; the data has "
+                        f"{_classes(run.class_names)}.")  # fmt: skip
     try:
+        arrays = checkpoint.unpack_arrays(files.get(checkpoint.BEST, files[checkpoint.MODEL]))
         checkpoint.load_weights(run.model, arrays, path.name)
+        if run.data.preprocess is not None:
+            fitted = checkpoint.unpack_arrays(files[checkpoint.PREPROCESS]) if checkpoint.PREPROCESS in files else {}
+            checkpoint.load_weights(run.data.preprocess, fitted, path.name, "the data's preprocessing")
     except RunFailed as error:
         raise UserError(f"{shown_path(folder)}: {error}.") from error
     run.record = record
     run.model.eval()
     return run
+
+
+def _name_classes(composed: DictConfig, names: list[str] | None, overrides: Sequence[str]) -> None:
+    """Have other data number the classes as the run does, where its component can be told."""
+    changed = any(override.startswith("data") for override in overrides)
+    if names is not None and changed and "class_names" in composed.data and composed.data.class_names is None:
+        with contextlib.suppress(OmegaConfBaseException):  # its option is of another kind: the classes are compared
+            composed.data.class_names = names
+
+
+def _classes(names: Sequence[str] | None) -> str:
+    """Class names for an error, the first of them."""
+    if names is None:
+        return "numbers to predict"
+    return f"the classes {', '.join(names[:5])}" + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def load_experiment(folder: Path) -> config.Experiment:
@@ -113,6 +143,11 @@ def warm_start(run: Run, source: Path) -> None:
     files, _ = intact(source)
     if not files:
         raise UserError(f"trainer.init_from={source}: it has no intact checkpoint.")
+    names = json.loads(files[checkpoint.STATE]).get("class_names")
+    if names != run.class_names:
+        warn(
+            f"trainer.init_from={source}: it was trained on {_classes(names)}; this data has {_classes(run.class_names)}"
+        )
     arrays = checkpoint.unpack_arrays(files.get(checkpoint.BEST, files[checkpoint.MODEL]))
     try:
         checkpoint.load_weights(run.model, arrays, str(source))

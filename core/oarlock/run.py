@@ -107,6 +107,11 @@ class Run:
         return [split for split in ("train", "valid", "test") if getattr(self.data, split) is not None]
 
     @property
+    def class_names(self) -> list[str] | None:
+        """The names of the classes by number, where there are classes."""
+        return None if self.data.class_names is None else [str(name) for name in self.data.class_names]
+
+    @property
     def directions(self) -> dict[str, str]:
         """'min' or 'max' for every metric of an evaluation of this run and of its test."""
         measured = {"loss": "min", **{name: metric.direction for name, metric in self.measures.items()}}
@@ -263,6 +268,7 @@ class Run:
             "stop_reason": self.stop_reason,
             "status": self.status,
             "engine": self.recorded_engine or self.engine,
+            "class_names": self.class_names,
             "schedules": schedules,
             "components": components,
             "scaler": checkpoint.split_state(scaler, "scaler", tensors),
@@ -278,6 +284,8 @@ class Run:
         }
         if self.best_weights:
             files[checkpoint.BEST] = checkpoint.pack_tensors(self.best_weights)
+        if self.data.preprocess is not None and (fitted := self.data.preprocess.state_dict()):
+            files[checkpoint.PREPROCESS] = checkpoint.pack_tensors(fitted)
         return files
 
     def restore(self, files: dict[str, bytes], where: str) -> None:

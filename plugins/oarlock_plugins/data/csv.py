@@ -98,7 +98,7 @@ class CsvFile:
             0 if "test" in given else self.test_fraction, self.split_seed,
         )  # fmt: skip
         return Data(
-            train, given.get("valid", valid), given.get("test", test), class_names=names,
+            train, given.get("valid", valid), given.get("test", test), class_names=names, columns=self._features,
             output_shape=None if names is not None else (1,),
             preprocess=standardise(np.asarray(train.inputs)) if self.standardise else None,
         )  # fmt: skip

@@ -59,6 +59,7 @@ class Bundle:
         path: the bundle's folder.
         inputs, outputs: in the model's order.
         class_names: of a classifier, by class number.
+        columns: the names of the input's values, where it was a table with names.
         metrics: of the run's best weights.
         monitor, direction: which of them decided, and whether 'max' or 'min' is better.
         tolerance: how far two engines may differ, absolute and relative.
@@ -79,6 +80,7 @@ class Bundle:
     components: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     created: float = 0.0
+    columns: tuple[str, ...] | None = None
 
     def text(self) -> str:
         """The text of bundle.json."""
@@ -125,8 +127,10 @@ def open_bundle(path: Path) -> Bundle:
             tuple(TensorSpec(one["name"], one["dtype"], _tuple(one["shape"])) for one in _tuple(values.pop(key)))
             for key in ("inputs", "outputs")
         )
-        names = values.pop("class_names")
-        bundle = Bundle(path, inputs, outputs, _tuple(names) if names is not None else None, **values)
+        names, columns = (
+            None if (one := values.pop(key)) is None else _tuple(one) for key in ("class_names", "columns")
+        )
+        bundle = Bundle(path, inputs, outputs, names, **values, columns=columns)
         _check_types(bundle)
         return bundle
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -147,7 +151,13 @@ def _check_types(bundle: Bundle) -> None:
     """
     tensors, tables = (*bundle.inputs, *bundle.outputs), (bundle.metrics, bundle.parity)
     numbers = [*(value for table in tables for value in table.values()), bundle.tolerance, bundle.created]
-    words = [*(one.name for one in tensors), *(bundle.class_names or ()), bundle.monitor, *bundle.versions.values()]
+    words = [
+        *(one.name for one in tensors),
+        *(bundle.class_names or ()),
+        *(bundle.columns or ()),
+        bundle.monitor,
+        *bundle.versions.values(),
+    ]
     sizes = [size for one in tensors for size in one.shape]
     for values, kinds in ((words, str), (numbers, (int, float)), (sizes, int), ([bundle.components], dict)):
         for value in values:

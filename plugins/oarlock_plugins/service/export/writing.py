@@ -54,6 +54,7 @@ def write_bundle(source: Path, folder: Path, tolerance: float) -> Bundle:
     bundle = Bundle(
         path=folder, inputs=answers.inputs, outputs=answers.outputs,
         class_names=tuple(map(str, names)) if names is not None else None,
+        columns=tuple(run.data.columns) if run.data.columns is not None else None,
         metrics=metrics_of(folder / RUN, state), monitor=run.monitor, direction=run.direction,
         tolerance=tolerance, parity={}, components=record["components"],
         versions=record["versions"] | {name: importlib.metadata.version(name) for name in ("onnx", "onnxruntime", "paddle2onnx")},

@@ -20,11 +20,23 @@ def value_names(name: str, shape: Sequence[int], labels: Sequence[str] | None = 
 
 
 def choose_columns(
-    path: Path, header: Sequence[str], inputs: Sequence[TensorSpec], asked: Sequence[str] | None
+    path: Path,
+    header: Sequence[str],
+    inputs: Sequence[TensorSpec],
+    asked: Sequence[str] | None,
+    trained: Sequence[str] | None = None,
 ) -> list[int]:
     """The places of the model's values in a table, in the model's order.
 
-    They are those that were asked for; else those with the names of the model's values; else all, if their number fits.
+    They are those that were asked for; else those that the model was trained on; else those with the names of the
+    model's values; else all, if their number fits.
+
+    Args:
+        path: the table.
+        header: its columns.
+        inputs: what the model takes.
+        asked: what was given with `--columns`.
+        trained: the columns that the model was trained on, where it and the table have names.
 
     Raises:
         UserError: there is no such column, or their number is not that of the model's values.
@@ -36,6 +48,12 @@ def choose_columns(
     names = [name for spec in inputs for name in value_names(spec.name, spec.shape)]
     if asked is not None:
         places = [place for name in asked for place in _places(path, header, name)]
+    elif trained is not None:
+        if missing := [name for name in trained if name not in header]:
+            raise UserError(f"--input {path}: it has no column {quoted(missing[0])}, which the model was trained on. "
+                            f"{nearest(quoted(missing[0]), map(quoted, header))}\n"
+                            "Say which columns take their places with --columns A,B,C.")  # fmt: skip
+        places = [header.index(name) for name in trained]
     elif len(names) > 1 and set(names) <= set(header):
         places = [header.index(name) for name in names]
     else:
@@ -52,8 +70,18 @@ def choose_columns(
 
 
 def _places(path: Path, header: Sequence[str], asked: str) -> range:
+    if asked in header:
+        return range(header.index(asked), header.index(asked) + 1)
     first, dots, last = asked.partition("..")
     for name in (first, last) if dots else (asked,):
         if name not in header:
-            raise UserError(f"--columns {asked}: {path} has no column {name}. {nearest(name, header)}")
-    return range(header.index(first), header.index(last if dots else first) + 1)
+            raise UserError(f"--columns {asked}: {path} has no column {quoted(name)}. "
+                            f"{nearest(quoted(name), map(quoted, header))}")  # fmt: skip
+    if header.index(last) < header.index(first):
+        raise UserError(f"--columns {asked}: {last} stands before {first} in {path}; write {last}..{first}.")
+    return range(header.index(first), header.index(last) + 1)
+
+
+def quoted(name: str) -> str:
+    """A column's name as it is typed in a list of them."""
+    return '"' + name.replace('"', '""') + '"' if set(name) & set(',"') else name

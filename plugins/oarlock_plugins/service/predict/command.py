@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,7 @@ from oarlock import Damaged, Exit, RunFailed, UserError, nearest, shown_path
 
 if TYPE_CHECKING:
     from oarlock_plugins.service.bundle import Bundle, TensorSpec
-    from oarlock_plugins.service.predict.journal import Journal
-    from oarlock_plugins.service.predict.sinks import Sink
+    from oarlock_plugins.service.engines import Engine
     from oarlock_plugins.service.predict.sources import Source
 
 
@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="FILE",
                         help="answers as .csv, .parquet, .npz or .npy, one for each row of the input")  # fmt: skip
     parser.add_argument("--columns", metavar="A,B", help="which columns of a table are the model's inputs, in order; A..B "
-                        "stands for all from A to B")  # fmt: skip
+                        "stands for all from A to B; a name with a comma stands in double quotes")  # fmt: skip
     parser.add_argument("--outputs", metavar="A,B", help="which answers to write (default: all)")
     first = parser.add_mutually_exclusive_group()
     first.add_argument("--header", action="store_true", default=None, help="the first line of a CSV has names")
@@ -37,9 +37,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from oarlock_plugins.service.bundle import open_bundle
-    from oarlock_plugins.service.predict.journal import Journal, describe_job, working_folder
+    from oarlock_plugins.service.predict.answers import batch_rows
+    from oarlock_plugins.service.predict.journal import Journal, describe_job, partial_folder, working_folder
     from oarlock_plugins.service.predict.sinks import make_sink
-    from oarlock_plugins.service.predict.work import Stopped
+    from oarlock_plugins.service.predict.work import Stopped, predict
 
     require(args)
     try:
@@ -48,18 +49,19 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{shown_path(args.bundle)} is not to be trusted: {error}.\nExport the run again.") from error
     outputs = chosen_outputs(bundle, args.outputs)
     files = open_files(args, bundle)
+    engines = open_engines(args, bundle)
     options = {"--columns": args.columns, "--outputs": args.outputs, "--header": args.header,
                "--delimiter": args.delimiter, "--engine": args.engine}  # fmt: skip
     target = args.output.absolute()
+    sink = make_sink(args.output, partial_folder(target), bundle, outputs)
     with working_folder(target) as folder:
-        sink = make_sink(args.output, folder, bundle, outputs)
         job = describe_job(bundle.path, args.input, options)
         journal = Journal(target, folder, sink, job)
         try:
             if journal.begin() and not journal.finished:
                 print(f"going on behind row {journal.progress['total']:,}", file=sys.stderr, flush=True)
             if not journal.finished:
-                answer_all(args, bundle, journal, sink, files, outputs)
+                predict(journal, sink, files, engines, outputs, batch_rows(bundle.inputs))
             unchanged(args, bundle, options, job)
             journal.finish()
         except Stopped as stop:
@@ -112,37 +114,26 @@ def open_files(args: argparse.Namespace, bundle: Bundle) -> list[tuple[Path, Sou
     """
     from oarlock_plugins.service.predict.sources import TableOptions, open_source
 
-    columns = tuple(args.columns.split(",")) if args.columns else None
-    options = TableOptions(columns, args.header, args.delimiter)
+    # As a line of a CSV, since a name may have a comma in it.
+    columns = tuple(next(csv.reader([args.columns], skipinitialspace=True))) if args.columns else None
+    options = TableOptions(columns, args.header, args.delimiter, bundle.columns)
     return [(path, open_source(path, bundle.inputs, options)) for path in args.input]
 
 
-def answer_all(
-    args: argparse.Namespace,
-    bundle: Bundle,
-    journal: Journal,
-    sink: Sink,
-    files: Sequence[tuple[Path, Source]],
-    outputs: Sequence[TensorSpec],
-) -> None:
-    """Compute what is missing.
+def open_engines(args: argparse.Namespace, bundle: Bundle) -> list[Engine]:
+    """An engine for each worker.
 
     Raises:
-        Stopped: by a signal.
-        RunFailed: the engine failed.
-        UserError: the engine gives other answers than the trained model.
+        UserError: there is no such engine, or it gives other answers than the trained model.
     """
     from oarlock_plugins.service.engines import check_reference, open_engine
-    from oarlock_plugins.service.predict.answers import batch_rows
-    from oarlock_plugins.service.predict.work import predict
 
-    workers = args.workers or len(os.sched_getaffinity(0))
-    engines = [open_engine(bundle, args.engine) for _ in range(workers)]
+    engines = [open_engine(bundle, args.engine) for _ in range(args.workers or len(os.sched_getaffinity(0)))]
     try:
         check_reference(bundle, engines[0])
     except Damaged as error:
         raise UserError(f"{error}.\nThe engine of this machine is not to be trusted with it.") from error
-    predict(journal, sink, files, engines, outputs, batch_rows(bundle.inputs))
+    return engines
 
 
 def unchanged(args: argparse.Namespace, bundle: Bundle, options: Mapping[str, Any], job: Mapping[str, Any]) -> None:

@@ -36,6 +36,9 @@ class CsvFile:
         self._bytes = path.stat().st_size
         with path.open("rb") as file:
             first = file.readline(LONGEST_LINE)
+        if b"\r" in first.rstrip(b"\r\n"):
+            raise UserError(f"--input {path}: its lines end in a carriage return alone; expected a line feed.\n"
+                            f"Write it anew: tr '\\r' '\\n' < {path} > NEW.csv")  # fmt: skip
         fields = next(csv.reader([first.decode("utf-8-sig", "replace").strip("\r\n")], delimiter=options.delimiter), [])
         if not fields:
             raise UserError(f"--input {path}: its first line is blank; expected names, or the first row.")
@@ -48,8 +51,8 @@ class CsvFile:
         self._start = len(first) if header else (3 if first.startswith(b"\xef\xbb\xbf") else 0)
         self.first_line: int | None = 1 + int(header)
         self._width = len(fields)
-        self._names = fields if header else [str(number) for number in range(1, len(fields) + 1)]
-        self._places = choose_columns(path, self._names, inputs, options.columns)
+        self._names = [name.strip() for name in fields] if header else [str(n) for n in range(1, len(fields) + 1)]
+        self._places = choose_columns(path, self._names, inputs, options.columns, options.trained if header else None)
         types = [[spec.dtype] * int(np.prod(spec.shape, dtype=int)) for spec in inputs]
         per_value = [READ_AS.get(dtype, (dtype, "float64")) for part in types for dtype in part]
         self._readings = [[kinds[min(turn, len(kinds) - 1)] for kinds in per_value]
@@ -147,13 +150,22 @@ class CsvFile:
             row: fault for row, line in enumerate(lines) if (fault := self._miscounted(line) or self._hexadecimal(line))
         }
         good = [row for row in range(len(lines)) if row not in faults]
-        tables = self._bisect(lines, good, faults)
+        tables = self._whole(lines, good)
+        if tables is None:
+            # To ask Arrow for each of them would take a thousand times as long.
+            faults |= {row: fault for row in good if (fault := self._no_number(lines[row]))}
+            tables = self._bisect(lines, [row for row in good if row not in faults], faults)
         return np.array(numbers, dtype="int64"), tables, faults
+
+    def _whole(self, lines: list[bytes], rows: list[int]) -> dict[str, np.ndarray] | None:
+        """The numbers of some of the lines; None where Arrow does not read one of them, or not as one row."""
+        found = self._read(b"\n".join(lines[row] for row in rows) + b"\n") if rows else self._nothing()
+        return found if found is None or all(len(table) == len(rows) for table in found.values()) else None
 
     def _bisect(self, lines: list[bytes], rows: list[int], faults: dict[int, str]) -> dict[str, np.ndarray]:
         """Read the rows that Arrow reads, by halves; the others get a fault. So a number never depends on its neighbours."""
-        found = self._read(b"\n".join(lines[row] for row in rows) + b"\n") if rows else self._nothing()
-        if found is not None and all(len(table) == len(rows) for table in found.values()):
+        found = self._whole(lines, rows)
+        if found is not None:
             return found
         if len(rows) == 1:
             faults[rows[0]] = self._unreadable(lines[rows[0]])
@@ -186,6 +198,10 @@ class CsvFile:
         return self._unreadable(line) if any(_has_hexadecimal(fields[place].encode()) for place in self._places) else ""
 
     def _unreadable(self, line: bytes) -> str:
+        return self._no_number(line) or "its fields are not numbers"
+
+    def _no_number(self, line: bytes) -> str:
+        """Which field of a line is no number; '' where all are."""
         fields = self._fields(line)
         for place in self._places:
             if place < len(fields) and not _is_number(fields[place]):
@@ -193,7 +209,7 @@ class CsvFile:
                 return (
                     f"{self._names[place]}: {text[:40]!r} is not a number" if text else f"{self._names[place]}: missing"
                 )
-        return "its fields are not numbers"
+        return ""
 
     def _fields(self, line: bytes) -> list[str]:
         return next(csv.reader([line.decode("utf-8", "replace").replace("\x00", "\\0")], delimiter=self._delimiter), [])

@@ -133,6 +133,11 @@ def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return ""
 
 
+def partial_folder(target: Path) -> Path:
+    """Where the answers grow until they are whole."""
+    return target.with_name(f".{target.name}.partial")
+
+
 @contextlib.contextmanager
 def working_folder(target: Path) -> Iterator[Path]:
     """The folder beside the output, held against a second process.
@@ -140,7 +145,7 @@ def working_folder(target: Path) -> Iterator[Path]:
     Raises:
         UserError: the output is there already, another process makes it, or the folder cannot be made.
     """
-    folder = target.with_name(f".{target.name}.partial")
+    folder = partial_folder(target)
     if not (folder / JOURNAL).exists():
         for path in (target, errors_path(target)):
             if path.exists():

@@ -74,7 +74,10 @@ class ParquetFile:
         if options.columns is None and all(spec.name in names for spec in self._inputs):
             columns = {spec.name: [spec.name] for spec in self._inputs}
         else:
-            chosen = [names[place] for place in choose_columns(self._path, names, self._inputs, options.columns)]
+            chosen = [
+                names[place]
+                for place in choose_columns(self._path, names, self._inputs, options.columns, options.trained)
+            ]
             columns = {}
             for spec in self._inputs:
                 size = int(np.prod(spec.shape, dtype=int))

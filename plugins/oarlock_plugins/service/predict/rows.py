@@ -47,7 +47,7 @@ def checked(
         rows: how many there are with them.
         name: of an input's value, for the message.
     """
-    there = np.array([row for row in range(rows) if row not in faults]) if faults else np.arange(rows)
+    there = np.array([row for row in range(rows) if row not in faults], "int64") if faults else np.arange(rows)
     kept = np.ones(len(there), bool)
     converted = {}
     for spec in inputs:

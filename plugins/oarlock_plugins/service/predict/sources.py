@@ -23,11 +23,13 @@ class TableOptions:
         columns: which columns are the model's inputs, in order; `A..B` stands for all from A to B; None to find out.
         header: whether a CSV's first line has names; None to find out.
         delimiter: between the fields of a CSV.
+        trained: the columns that the model was trained on, in its order; None where they had no names.
     """
 
     columns: tuple[str, ...] | None = None
     header: bool | None = None
     delimiter: str = ","
+    trained: tuple[str, ...] | None = None
 
 
 class Source(Protocol):

@@ -1,0 +1,65 @@
+"""A run on other data than it was trained on: the rows are other ones, the classes and the preprocessing are the run's."""
+
+import json
+
+import numpy as np
+import pytest
+
+ROWS = 200
+
+
+def write(path, rows, seed, middle, names=("cold", "warm")):
+    """Rows of which `b` alone decides; a model that was fitted around 20 knows them wherever they lie."""
+    rng = np.random.default_rng(seed)
+    values = np.stack([rng.normal(0, 1, rows), rng.normal(middle, 5, rows)], axis=1)
+    lines = [f"{a:.4f},{b:.4f},{names[int(b > 20)]}" for a, b in values]
+    path.write_text("a,b,kind\n" + "\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def trained(tmp_path, oarlock):
+    write(tmp_path / "rows.csv", ROWS, 0, 20)
+    data = ["data=csv", "data.path=rows.csv", "data.target=kind"]
+    done = oarlock("train", *data, "callback=[]", "model.widths=[16]", "trainer.batch_size=8", "trainer.epochs=12",
+                   "hydra.run.dir=run")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return tmp_path
+
+
+def accuracy(oarlock, *arguments):
+    done = oarlock("evaluate", "run", "--json", *arguments)
+    assert done.returncode == 0, done.stderr
+    return next(value for name, value in json.loads(done.stdout).items() if name.endswith("/accuracy"))
+
+
+def test_other_rows_are_measured_by_what_was_trained(trained, oarlock):
+    write(trained / "shifted.csv", ROWS, 1, 24)
+    assert accuracy(oarlock, "data.path=shifted.csv", "--split", "train") > 0.9
+    assert accuracy(oarlock, "data.test_path=shifted.csv", "--split", "test") > 0.9
+    # One class alone, and fewer rows than a training step needs.
+    write(trained / "warm.csv", 12, 2, 60)
+    assert accuracy(oarlock, "data.path=warm.csv", "--split", "train") == 1
+    assert accuracy(oarlock, "data.path=warm.csv", "data.class_names=[cold,warm]", "--split", "train") == 1
+
+
+def test_other_classes_are_refused(trained, oarlock):
+    write(trained / "others.csv", ROWS, 1, 20, ("b-cold", "a-warm"))
+    done = oarlock("evaluate", "run", "data.path=others.csv")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "others.csv, line 2: 'a-warm' is no class." in done.stderr
+    done = oarlock("evaluate", "run", "data.class_names=[warm,cold]")
+    assert (done.returncode, done.stderr) == (
+        2, "error: run: it was trained on the classes cold, warm; the data has the classes warm, cold.\n")  # fmt: skip
+    done = oarlock("evaluate", "run", "data.standardise=false")
+    assert done.returncode == 0  # the user's own wish
+
+
+def test_a_run_that_begins_with_the_weights_of_other_classes_is_warned(trained, oarlock):
+    write(trained / "others.csv", ROWS, 1, 20, ("b-cold", "a-warm"))
+    job = ["train", "data=csv", "data.target=kind", "callback=[]", "model.widths=[16]", "trainer.epochs=1",
+           "trainer.batch_size=8", "trainer.init_from=run"]  # fmt: skip
+    assert oarlock(*job, "data.path=rows.csv").stderr == ""
+    done = oarlock(*job, "data.path=others.csv")
+    assert done.returncode == 0
+    assert done.stderr == ("warning: trainer.init_from=run: it was trained on the classes cold, warm; this data has the "
+                           "classes a-warm, b-cold\n")  # fmt: skip
