@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+from pathlib import Path
 from typing import Any
 
 from omegaconf import Container, DictConfig, ListConfig, OmegaConf
@@ -21,8 +22,13 @@ ROOT_FIELDS = [field.name for field in dataclasses.fields(RootConfig)]
 MAX_VALUES, MAX_DEPTH = 20_000, 50
 
 
-def check(config: DictConfig, host: Host) -> None:
+def check(config: DictConfig, host: Host, of_run: bool = True) -> None:
     """Every node is typed, every key is a field, every value is one that its component accepts.
+
+    Args:
+        config: a composed configuration.
+        host: the plugins.
+        of_run: whether what is of a run is looked at too, and not only the options of a sweep over runs.
 
     Raises:
         UserError: names the key, what is expected and the nearest valid choice.
@@ -32,12 +38,14 @@ def check(config: DictConfig, host: Host) -> None:
     for key in config:
         if key not in ROOT_FIELDS and key not in groups:
             raise unknown_key(str(key), None, registry)
-    for key in ROOT_FIELDS:
+    for key in ROOT_FIELDS if of_run else ():
         node = config._get_node(key, validate_access=False)
         if node is None:
             raise UserError(f"{key}: it cannot be left out.")
         _check_node(node, key, registry)
     for group in groups.values():
+        if group.of_run and not of_run:
+            continue
         node = config._get_node(group.name, validate_access=False)
         if group.many and isinstance(node, DictConfig) and not _is_empty(node):
             for name in node:
@@ -50,8 +58,15 @@ def check(config: DictConfig, host: Host) -> None:
             )
         elif node is not None and not node._is_none():
             raise UserError(f"{group.name}: choose with {group.name}=[NAME,…].")
-    _check_resolved(config, "")
-    instantiate(config, registry)
+    if of_run:
+        _check_resolved(config, "")
+        instantiate(config, registry)
+        return
+    for group in groups.values():
+        node = config._get_node(group.name, validate_access=False)
+        if not group.of_run and isinstance(node, DictConfig) and not _is_empty(node):
+            _check_resolved(node, group.name)
+            instantiate_at(config, group.name, registry)
 
 
 def _check_component(node: Any, path: str, group: str, registry: Registry) -> None:
@@ -128,6 +143,20 @@ def _check_resolved(node: Any, path: str, count: int = 0) -> int:
             if value is not None and type(value) is not kind and (kind, type(value)) != (float, int):
                 raise UserError(f"{path}: its values must be {kind.__name__}, it refers to {value!r}.")
     return count
+
+
+def plain_values(config: DictConfig) -> dict[str, Any]:
+    """A configuration as data that YAML and JSON hold: references followed, enums by name, paths as texts."""
+    values: dict[str, Any] = _plain(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
+    return values
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(child) for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(child) for child in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def chosen_components(config: DictConfig, registry: Registry) -> dict[str, str]:

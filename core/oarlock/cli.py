@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -266,15 +267,32 @@ def _resume(args: argparse.Namespace) -> int:
     from oarlock.sweep import resume as resume_sweep
     from oarlock.training import Interrupted
 
-    if is_sweep(args.folder):
-        return resume_sweep(args.host, args.folder, args.overrides)
+    folder = _where_it_was_made(args.folder)
+    if is_sweep(folder):
+        return resume_sweep(args.host, folder, args.overrides)
     try:
-        run = commands.resume(args.folder, args.overrides, last=True, allow_drift=args.allow_drift)
+        run = commands.resume(folder, args.overrides, last=True, allow_drift=args.allow_drift)
     except Interrupted as stop:
         return _report_interrupted(stop)
     if run is not None:
         _report(run)
     return Exit.DONE
+
+
+def _where_it_was_made(folder: Path) -> Path:
+    """Go to where a run or a sweep was begun, since relative paths in its configuration begin there; its folder."""
+    from oarlock.record import RUN
+    from oarlock.sweep import SWEEP
+
+    for name in (SWEEP, RUN):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # whoever reads it next says what is wrong
+            made_in = Path(json.loads((folder / name).read_text(encoding="utf-8"))["cwd"])
+            if made_in.is_dir() and not made_in.samefile("."):
+                print(f"it was made in {made_in}, where its relative paths begin", file=sys.stderr)
+                folder = folder.absolute()
+                os.chdir(made_in)
+            return folder
+    return folder
 
 
 def _configure_evaluate(parser: argparse.ArgumentParser) -> None:

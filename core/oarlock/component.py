@@ -103,7 +103,7 @@ def verify_types(cls: type) -> None:
 
     where = f"{cls.__module__}.{cls.__qualname__} declares fields that cannot be configured"
     try:
-        typing.get_type_hints(cls)
+        hints = typing.get_type_hints(cls)
     except Exception as error:  # an annotation is any expression, and raises what it likes
         raise BadComponent(
             f"{where}: {one_line(error)}; types are read at run time, so import them outside of TYPE_CHECKING"
@@ -112,6 +112,19 @@ def verify_types(cls: type) -> None:
         OmegaConf.structured(cls)
     except Exception as error:  # the author's defaults and types, whatever they raise
         raise BadComponent(f"{where}: {one_line(error)}") from error
+    for name, hint in hints.items():
+        if reason := _not_recorded(hint):
+            raise BadComponent(f"{where}: {name} {reason}, which a run's record does not hold")
+
+
+def _not_recorded(hint: Any) -> str:
+    """What of a type is neither YAML nor JSON, in which runs are recorded and trials sent; '' where nothing is."""
+    if hint is bytes:
+        return "is of type bytes"
+    keys = typing.get_args(hint)[:1] if typing.get_origin(hint) in (dict, Mapping) else ()
+    if keys and keys[0] in (int, float, bool, bytes):
+        return f"has keys of type {keys[0].__name__}"
+    return next(filter(None, map(_not_recorded, typing.get_args(hint))), "")
 
 
 def _verify_hook(where: str, name: str, method: Any, hooks: Mapping[str, Collection[str]]) -> None:

@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from oarlock.checking import check, chosen_components, unknown_key
+from oarlock.checking import check, chosen_components, plain_values, unknown_key
 from oarlock.config_files import BoundedRepository, VettedRepository
 from oarlock.errors import UserError, nearest, one_line
 from oarlock.plugins import Host, load_host
@@ -198,9 +198,10 @@ class Loader(ConfigLoaderImpl):
             vet_interpolations(config)
             HydraConfig.instance().set_config(config)  # for ${hydra:…} in values
             OmegaConf.set_readonly(config.hydra, False)  # the launchers write the job's number into it
-            if checks:
-                with without_hydra(config):
-                    check(config, self.host)
+            if run_mode is RunMode.MULTIRUN and (_searched(config, "sweep") or _searched(config, "hydra.sweeper")):
+                checks = False
+            with without_hydra(config):
+                check(config, self.host, of_run=checks)
             if run_mode is RunMode.MULTIRUN:
                 task = [text for text, override in zip(typed, parsed, strict=True)
                         if not override.is_hydra_override() and self._is_of_run(override)]  # fmt: skip
@@ -280,10 +281,8 @@ class Loader(ConfigLoaderImpl):
 
     def experiment(self, config: DictConfig, overrides: Sequence[str]) -> Experiment:
         """A composed run as plain data; `overrides` are those that led to it."""
-        values = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
-        assert isinstance(values, dict)
         chosen = chosen_components(config, self.host.registry)
-        return Experiment(values, chosen, list(overrides), self.flags)  # type: ignore[arg-type]
+        return Experiment(plain_values(config), chosen, list(overrides), self.flags)
 
     @property
     def flags(self) -> list[str]:
@@ -301,6 +300,13 @@ class Loader(ConfigLoaderImpl):
         parsed, repository = parse(overrides), BoundedRepository(self.repository)
         self._process_config_searchpath(config_name, parsed, repository)
         return parsed, repository
+
+
+def _searched(config: DictConfig, path: str) -> bool:
+    """Whether a file says at `params` what to search; such an option may have no value of its own."""
+    node = OmegaConf.select(config, path)
+    params = node.get("params") if isinstance(node, DictConfig) else None
+    return isinstance(params, DictConfig) and len(params) > 0
 
 
 def _first_values(override: Override) -> list[str]:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pluggy
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from oarlock.checking import chosen_components, instantiate
+from oarlock.checking import chosen_components, instantiate, plain_values
 from oarlock.data import Arrays, Data
 from oarlock.device import precision_policy, setup_device
 from oarlock.errors import UserError
@@ -53,8 +53,7 @@ def build_run(
     manager = _register(host, components, hooks)
     device = setup_device(root.device, root.deterministic)
     chosen = chosen_components(config, host.registry)
-    values = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
-    run = Run(root, values, components, chosen, manager, device, kept or Kept())  # type: ignore[arg-type]
+    run = Run(root, plain_values(config), components, chosen, manager, device, kept or Kept())
     run.runtime = setup_runtime(root.runtime.tune, runtime)
     trainer = root.trainer
     run.precision = precision_policy(trainer.precision, device)

@@ -34,6 +34,7 @@ def new_record(host: Host, run: Run, command: Sequence[str] = ()) -> dict[str, A
         "total_steps": run.total_steps,
         **made_with(host, run.components_chosen),
         "git": run.kept.get("git revision", Path.cwd(), _git_revision),
+        "cwd": str(Path.cwd()),
         "command": list(command) or ["oarlock", *sys.argv[1:]],
         "times": {"created": now, "started": now},
         "metrics": {},

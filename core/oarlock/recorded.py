@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from oarlock import checkpoint, config
-from oarlock.checking import check, chosen_components
+from oarlock.checking import check, chosen_components, plain_values
 from oarlock.config_files import read_yaml
 from oarlock.errors import RunFailed, UserError, nearest, shown_path, warn
 from oarlock.evaluation import evaluate as evaluate_split
@@ -45,7 +45,13 @@ def load_run(folder: Path, overrides: Sequence[str] = ()) -> Run:
         raise UserError(f"{shown_path(folder)}: it has no intact checkpoint.")
     names = json.loads(files[checkpoint.STATE]).get("class_names")
     _name_classes(composed, names, overrides)
-    run = build_run(host, composed, record.record.get("runtime", {}))
+    try:
+        run = build_run(host, composed, record.record.get("runtime", {}))
+    except UserError as error:
+        made_in = record.record.get("cwd", "")
+        if overrides or made_in in ("", str(Path.cwd())):
+            raise
+        raise UserError(f"{error}\nThe run was made in {made_in}, where its relative paths begin.") from error
     if run.class_names != names:
         raise UserError(f"{shown_path(folder)}: it was trained on {_classes(names)}; the data has "
                         f"{_classes(run.class_names)}.")  # fmt: skip
@@ -110,9 +116,8 @@ def vary_experiment(experiment: config.Experiment, overrides: Sequence[str]) -> 
 
 
 def _plain(composed: DictConfig, host: Host, overrides: Sequence[str]) -> config.Experiment:
-    values = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
     chosen = chosen_components(composed, host.registry)
-    return config.Experiment(values, chosen, list(overrides), flags_of(os.environ))  # type: ignore[arg-type]
+    return config.Experiment(plain_values(composed), chosen, list(overrides), flags_of(os.environ))
 
 
 def evaluate(folder: Path, overrides: Sequence[str] = (), splits: Sequence[str] = ()) -> dict[str, float]:

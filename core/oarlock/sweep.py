@@ -114,6 +114,7 @@ def multirun(host: Host, overrides: Sequence[str], config_dir: str | None) -> in
         "overrides": list(overrides),
         "config_dir": str(Path(config_dir).absolute()) if config_dir else None,
         "command": ["oarlock", "train", *prepared.loader.flags, "-m", *overrides],
+        "cwd": str(Path.cwd()),
         "created": time.time(),
     }
     if prepared.resumable:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import OverrideType
-from omegaconf import Container, DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf, UnionNode
 from omegaconf.errors import OmegaConfBaseException
 
-from oarlock.checking import chosen_components, instantiate_at
+from oarlock.checking import chosen_components, instantiate_at, plain_values
 from oarlock.errors import UserError
 from oarlock.registry import Registry
 from oarlock.vetting import parse
@@ -37,7 +38,7 @@ class Variation:
         self.components = chosen_components(config, registry)
         self._refers = _has_reference(config)
         self._known: dict[tuple[str, tuple[str, ...]], dict[str, Any] | None] = {}
-        self._values: dict[str, Any] = OmegaConf.to_container(config, resolve=True, enum_to_str=True)  # type: ignore[assignment]
+        self._values: dict[str, Any] = plain_values(config)
 
     def values(self, overrides: Sequence[str]) -> dict[str, Any] | None:
         """The whole configuration with these values, checked, as plain data; None where it must be composed.
@@ -90,7 +91,7 @@ class Variation:
                 parent[name] = changes[key]
             instantiate_at(self._config, owner, self._registry)
             new = {key: parent._get_node(name)._value() for key, (parent, name) in places.items()}
-            return {key: value.name if isinstance(value, Enum) else value for key, value in new.items()}
+            return {key: _recorded(value) for key, value in new.items()}
         except (UserError, OmegaConfBaseException):
             return None
         finally:
@@ -104,11 +105,16 @@ class Variation:
         if not isinstance(parent, DictConfig) or name not in parent.keys():  # noqa: SIM118
             return None
         node = parent._get_node(name)
-        return None if isinstance(node, Container) else (parent, name)
+        return None if isinstance(node, (Container, UnionNode)) else (parent, name)
 
     def _owner(self, key: str) -> str:
         """The outermost component that a value belongs to; '' for those of the run itself."""
         return next((path for path in self.components if key.startswith(f"{path}.")), "")
+
+
+def _recorded(value: Any) -> Any:
+    """A value as a run's record has it."""
+    return value.name if isinstance(value, Enum) else str(value) if isinstance(value, Path) else value
 
 
 def _replaced(values: dict[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:

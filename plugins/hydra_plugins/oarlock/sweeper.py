@@ -31,9 +31,7 @@ class OarlockSweeper(Sweeper):
 
         if self._sweep is None:
             self._sweep = Sweep(self._loader, self.config, arguments)
-            self._sweep.check()
-            for device in self._sweep.devices() if hasattr(self.launcher, "check_device") else ():
-                self.launcher.check_device(device)
+            self._sweep.check(self.launcher)
         return self._sweep
 
     def points(self, arguments: list[str], limit: int) -> list[list[str]]:

@@ -53,16 +53,14 @@ class Composer:
         """Compose every combination of components, and look at every key; intervals of integers become so.
 
         Raises:
-            UserError: a combination is not valid, or a key is an option of none of them.
+            UserError: a key is an option of none of them.
         """
-        composed = self.combinations()
-        bases = [self.base(combination) for combination in composed]
+        bases = [self.base(combination) for combination in self.combinations()]
         others = self._others()
         for override in (*self.space.fixed_values, *(f"{one.key}={_example(one)}" for one in self.values)):
             key = override.partition("=")[0]
             while not any(_has(base, key) for base in bases):
                 if (combination := next(others, None)) is not None:
-                    composed.append(combination)
                     bases.append(self.base(combination))
                     continue
                 group, _, name = key.rpartition(".")
@@ -73,7 +71,14 @@ class Composer:
                 raise UserError(f"{override}: there is no such option.")
         self.space.parameters = [_whole(one, bases) for one in self.space.parameters]
         self.values = [one for one in self.space.parameters if not one.structural]
-        for combination, base in zip(composed, bases, strict=True):
+
+    def check_combinations(self) -> None:
+        """Look at every combination of components, with the fixed values and an example of each that is searched.
+
+        Raises:
+            UserError: one is not valid.
+        """
+        for combination, base in list(self._bases.items()):
             examples = [f"{one.key}={_example(one)}" for one in self.values if _has(base, one.key)]
             self._loader.vary(base, [*self._fixed(combination), *examples])
 

@@ -51,6 +51,10 @@ def _begin(trials: Trials, sampler: str) -> None:
     if not before:
         trials.ledger.write("sweep", format=1, **now, sync=True)
         return
+    if not trials.ledger.objectives and before.get("objective") != now["objective"]:
+        # No run has been measured by it: it may have been mistyped.
+        trials.ledger.write("sweep", **{**before, "objective": now["objective"]}, sync=True)
+        before = trials.ledger.sweep
     changes = differences({key: before.get(key) for key in now}, now)
     if changes:
         raise UserError(f"{trials.folder}: it is another sweep than it was.\n" + "\n".join(changes[:3]))

@@ -60,14 +60,20 @@ class Sweep:
         self.composer = Composer(loader, config, space)
         self.composer.check()
 
-    def check(self) -> None:
+    def check(self, launcher: Any) -> None:
         """Compose what can be known before the first run: a grid's points, the ends of a space.
 
         Raises:
-            UserError: one of them is not valid.
+            UserError: one of them is not valid, or nothing for this launcher.
         """
+        if self.options.pruner != "none" and not hasattr(launcher, "open_pool"):
+            raise UserError(f"sweep.pruner={self.options.pruner}: this launcher returns when a run has ended; "
+                            "choose hydra/launcher=local or ray.")  # fmt: skip
+        self.composer.check_combinations()
         for values in islice(self._known_points(), MOST_CHECKED):
             self.composer.prepare(values)
+        for device in self.devices() if hasattr(launcher, "check_device") else ():
+            launcher.check_device(device)
 
     def devices(self) -> list[str]:
         """What the trials ask for, `device` in their configurations."""
@@ -113,11 +119,12 @@ class Sweep:
                 fork_server.discard()  # another launcher has no use for it
                 driver.run(pool)
             else:
-                if self.options.pruner != "none":
-                    raise UserError(f"sweep.pruner={self.options.pruner}: this launcher returns when a run has ended; "
-                                    "choose hydra/launcher=local or ray.")  # fmt: skip
                 fork_server.discard()
                 self._run_batches(driver, launcher)
+        except UserError as error:
+            if driver.trials.ledger.objectives or not self.options.objectives:
+                raise
+            raise UserError(f"{error}\nGo on with: oarlock resume {shown_path(folder)} sweep.objective=…") from error
         finally:
             display.close()
             if pool is not None:
@@ -150,7 +157,16 @@ BATCH = 4
 
 
 def _joined(value: Any) -> str:
-    return ",".join(str(one) for one in value) if isinstance(value, list) else str(value)
+    """What a file says of a parameter, as it is typed: the items of a list as choices, a text as it stands."""
+    return ",".join(map(_typed, value)) if isinstance(value, list) else str(value)
+
+
+def _typed(choice: Any) -> str:
+    if choice is None or isinstance(choice, bool):
+        return "null" if choice is None else str(choice).lower()
+    text = str(choice)
+    # Lists, functions and quotes are written out in the text itself.
+    return f"'{text}'" if set(text) & set(",=") and not set(text) & set("[{('\"") else text
 
 
 def _end(parameter: Any, end: str) -> str:

@@ -18,6 +18,8 @@ from oarlock_plugins.sweeps.ledger import Replay, read
 TROUBLE = '''
 from __future__ import annotations
 import os, signal, sys, time
+from pathlib import Path
+from typing import Union
 from oarlock import component, hookimpl
 
 @component
@@ -69,9 +71,21 @@ class Demanding:
         if not self.word:
             raise ValueError("word: expected one")
 
+@component
+class Kinds:
+    """Options of kinds that are no plain values to YAML or JSON."""
+
+    number: Union[int, float] = 1
+    where: Path = Path("here")
+
+    @hookimpl
+    def on_run_start(self, run):
+        print("kinds:", repr(self.number), repr(self.where), self.where.exists())
+
 @hookimpl
 def register_components(register):
     register("callback/trouble", Trouble)
+    register("callback/kinds", Kinds)
     register("callback/demanding", Demanding)
 '''
 # Small enough that a trial takes a tenth of a second.
@@ -94,8 +108,8 @@ class Sweeps:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(command(*arguments), cwd=self.folder, env=self.environment, text=True,
+    def run(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(command(*arguments), cwd=cwd or self.folder, env=self.environment, text=True,
                               capture_output=True, timeout=240)  # fmt: skip
         assert "Traceback" not in done.stdout + done.stderr, done.stderr
         return done

@@ -74,6 +74,97 @@ def test_options_that_need_a_value_have_one_from_the_command_line(sweeps, search
         assert (again.returncode, again.stderr) == (0, "")
 
 
+PARAMS = """# @package _global_
+defaults:
+  - override /callback: [demanding]
+callback:
+  demanding: {word: a}
+sweep:
+  params:
+    callback.demanding.share: [0.5, 1]
+    trainer.max_steps: [null, 3]
+"""
+
+
+def test_options_that_need_a_value_have_one_from_a_file(sweeps):
+    (sweeps.folder / "conf" / "experiment").mkdir(parents=True)
+    (sweeps.folder / "conf" / "experiment" / "shares.yaml").write_text(PARAMS)
+    job = ["--config-dir", "conf", "-p", "trouble", "experiment=shares", "model.widths=[8]", "trainer.epochs=1"]
+    assert sweeps.run("check", "-m", *job).stdout == "4 of 4 points are valid\n"
+    done = sweeps.run("train", "-m", *job, "hydra.sweep.dir=s")
+    assert (done.returncode, done.stderr) == (0, "")
+    configs = [yaml.safe_load(path.read_text()) for path in sorted(sweeps.folder.glob("s/*/config.yaml"))]
+    assert [(one["callback"]["demanding"]["share"], one["trainer"]["max_steps"]) for one in configs] == [
+        (0.5, None), (0.5, 3), (1.0, None), (1.0, 3)]  # fmt: skip
+
+
+def test_numbers_of_two_types_and_paths_are_options_too(sweeps):
+    done = sweeps.run("train", "-m", "-p", "trouble", "callback=[kinds]", "model.widths=[8]", "trainer.epochs=1",
+                      "callback.kinds.number=1,2.5", "callback.kinds.where=site,nowhere", "hydra.sweep.dir=s")  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    said = [(sweeps.folder / "s" / "logs" / f"{number}.txt").read_text().splitlines()[0] for number in range(4)]
+    assert said == [f"kinds: {number} PosixPath('{where}') {where == 'site'}"
+                    for number in (1, 2.5) for where in ("site", "nowhere")]  # fmt: skip
+    assert yaml.safe_load((sweeps.folder / "s" / "2" / "config.yaml").read_text())["callback"]["kinds"] == {
+        "number": 2.5, "where": "site"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("search", "message"), [
+    (["optimizer.learning_rate=interval(0.01,0.1)", "sweep.pruner=ahsa"],
+     "sweep.pruner=ahsa: there is no such pruner. Did you mean 'asha'?"),
+    (["optimizer=adam,sgd", "sweep.trials=0"], "sweep.trials=0: expected at least 1"),
+    (["optimizer=adam,sgd", "sweep.pruner=asha", "hydra/launcher=basic"],
+     "sweep.pruner=asha: this launcher returns when a run has ended"),
+])  # fmt: skip
+def test_wrong_options_of_a_sweep_are_refused_whatever_is_searched(sweeps, search, message):
+    done = sweeps.run("train", "-m", *JOB, *search, "hydra.sweep.dir=s")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {message}")
+    assert not (sweeps.folder / "s").exists()
+
+
+def test_a_sweep_is_resumed_from_anywhere(sweeps, tmp_path_factory):
+    """Relative paths in its configuration begin where it was made."""
+    (sweeps.folder / "rows.csv").write_text(
+        "a,kind\n" + "".join(f"{n},{'in' if n % 2 else 'out'}\n" for n in range(40))
+    )
+    once = sweeps.folder / "once"
+    job = ["-p", "trouble", "data=csv", "data.path=rows.csv", "data.target=kind", "trainer.batch_size=8",
+           "trainer.epochs=3", "callback=[trouble]", "callback.trouble.how=kill", f"callback.trouble.once={once}"]  # fmt: skip
+    done = sweeps.run("train", "-m", *job, "seed=0,1", "hydra.launcher.slots=1", "hydra.sweep.dir=s")
+    assert done.returncode == 1
+    assert sorted(trial.status for trial in sweeps.trials().values()) == ["completed", "failed"]
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    again = sweeps.run("resume", "-p", "trouble", str(sweeps.folder / "s"), "sweep.retries=1", cwd=elsewhere)
+    assert (again.returncode, again.stderr) == (
+        0, f"it was made in {sweeps.folder}, where its relative paths begin\n")  # fmt: skip
+    assert [trial.status for trial in sweeps.trials().values()] == ["completed"] * 2
+    # So is a run; what is only evaluated stays where its user is, and says what is meant.
+    run = str(sweeps.folder / "s" / "1")
+    longer = sweeps.run("resume", "-p", "trouble", run, "trainer.epochs=4", cwd=elsewhere)
+    assert longer.returncode == 0, longer.stderr
+    asked = sweeps.run("evaluate", "-p", "trouble", run, cwd=elsewhere)
+    assert (asked.returncode, asked.stderr.splitlines()) == (2, [
+        "error: data.path=rows.csv: there is no such file.",
+        f"The run was made in {sweeps.folder}, where its relative paths begin.",
+    ])  # fmt: skip
+    assert not list(elsewhere.iterdir())
+
+
+def test_an_objective_that_was_mistyped_can_be_corrected(sweeps):
+    done = sweeps.run("train", "-m", *JOB, "seed=0,1", "sweep.objective=valid/acc", "hydra.sweep.dir=s")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: sweep.objective=valid/acc: a run of this sweep measures no such metric. Did you mean 'valid/accuracy'?",
+        "Go on with: oarlock resume s sweep.objective=…",
+    ]
+    done = sweeps.run("resume", "s", "sweep.objective=valid/accuracy")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("sweep: s, 2 finished, 0 failed\n")
+    done = sweeps.run("resume", "s", "sweep.objective=valid/loss")  # it has been measured by the other one now
+    assert (done.returncode, "it is another sweep than it was" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(("search", "message"), [
     (["seed=1,2"], "callback.demanding.share: a value is needed; write callback.demanding.share=…"),
     (["optimizer=sgd,adam"], "callback.demanding.share: a value is needed; write callback.demanding.share=…"),
