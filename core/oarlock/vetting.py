@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+import shlex
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -74,8 +75,23 @@ def parse(overrides: Sequence[str]) -> list[Override]:
             parsed.append(_parser().parse_override(text))
         except (HydraException, RecursionError) as error:
             hint = "expected key=value" if "=" not in text and not text.startswith("~") else one_line(error)
-            raise UserError(f"'{shown}' is not an override: {hint[:160]}") from error
+            raise UserError(f"'{shown}' is not an override: {hint[:160]}{_quoted(text)}") from error
     return parsed
+
+
+def _quoted(text: str) -> str:
+    """How to type a text that Hydra's grammar takes in quotes only, as a line of its own; '' where that is not the matter."""
+    key, _, value = text.partition("=")
+    written_out = re.match(r"""[\[{('"]|\w+\(""", value)  # lists, functions and quotes, with a mistake in them
+    if not value or written_out or re.fullmatch(r"[\w.,+/-]+", value, re.ASCII):
+        return ""
+    quoted = "{}='{}'".format(key, value.replace("'", r"\'"))
+    try:
+        _parser().parse_override(quoted)
+    except (HydraException, RecursionError):
+        return ""
+    typed = shlex.quote(quoted) if set(value) & set('"$`!\\') else f'"{quoted}"'
+    return f"\nIf the value is a text, quote it, and all of it for the shell: {typed}"
 
 
 @functools.cache

@@ -313,6 +313,11 @@ def test_a_sweep_from_a_file(here):
         (["seed=range(0,0)"], "one of the ranges is empty"),
         (["seed=1,,2"], "'seed=1,,2' is not an override"),
         (["seed=choice(1"], "'seed=choice(1' is not an override"),
+        (
+            ["data=csv", "data.path=my rows (1).csv", "seed=1,2"],
+            "quote it, and all of it for the shell: \"data.path='my rows (1).csv'\"\n",
+        ),
+        (["data=csv", "data.target=Größe", "seed=1,2"], "for the shell: \"data.target='Größe'\"\n"),
         (["seed=1,oops"], "seed: Value 'oops'"),
         (["seed=0,1", "optimzer=sgd"], "Did you mean 'optimizer'?"),
         (["optimizer=sgd,sdg"], "Did you mean 'sgd'?"),

@@ -91,6 +91,8 @@ class CsvFile:
             path = getattr(self, f"{split}_path")
             if path is not None:
                 tables[split] = self._table(path, f"data.{split}_path")
+        for one in tables.values():
+            self._check_targets(one)
         names = self._classes([one.column(self.target, "data.target") for one in tables.values()])
         given = {split: self._rows(one, names) for split, one in tables.items()}
         train, valid, test = split_rows(
@@ -127,6 +129,12 @@ class CsvFile:
         table.column(self.target, "data.target")
         return table
 
+    def _check_targets(self, table):
+        """A row without a target is none; an empty text would become a class."""
+        texts = table.column(self.target, "data.target")
+        if "" in texts and "" not in (self.class_names or ()):
+            raise UserError(f"{table.where(texts.index(''))}: {self.target} is missing.")
+
     def _classes(self, columns):
         """The names of the classes, or None for numbers to predict."""
         import numpy as np
@@ -146,7 +154,12 @@ class CsvFile:
         import numpy as np
 
         if names is None:
-            targets = table.numbers(self.target, "data.target")[:, None]
+            try:
+                targets = table.numbers(self.target, "data.target")[:, None]
+            except UserError as error:
+                if self.target_kind is TargetKind.auto:
+                    raise UserError(f"{error}\nIf these are classes, say data.target_kind=classes.") from error
+                raise
         else:
             targets = encode(np.array(table.column(self.target, "data.target")), names, table.where)
         return Arrays(self._inputs(table), targets)

@@ -6,6 +6,7 @@ import math
 from dataclasses import field
 
 from oarlock import component, hookimpl
+from oarlock_plugins.models.floats import require_floats
 from oarlock_plugins.ranges import within
 
 
@@ -37,6 +38,7 @@ class BnMlp:
     def build_model(self, spec):
         from paddle import nn
 
+        require_floats(spec, "bn_mlp")
         layers = [nn.Flatten()] if len(spec.input_shape) > 1 else []
         size = math.prod(spec.input_shape)
         for width in self.widths:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from oarlock import UserError, component, hookimpl
+from oarlock_plugins.models.floats import require_floats
 from oarlock_plugins.ranges import within
 
 
@@ -28,6 +29,7 @@ class LeNet:
     def build_model(self, spec):
         from paddle import nn
 
+        require_floats(spec, "lenet")
         if len(spec.input_shape) != 3 or min(spec.input_shape[1:]) < 12:
             raise UserError(
                 f"model=lenet needs images [channels, height, width] of at least 12 x 12; "

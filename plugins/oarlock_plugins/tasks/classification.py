@@ -62,5 +62,6 @@ class Classification:
     @hookimpl
     def build_metrics(self, data):
         if data.class_names is None:
-            raise UserError("task=classification needs data with class_names. Try task=regression.")
+            raise UserError("task=classification needs data with class_names. Try task=regression; or, where the numbers are "
+                            "classes, name them with data.class_names=[…] or data.target_kind=classes.")  # fmt: skip
         return {"accuracy": Accuracy()}

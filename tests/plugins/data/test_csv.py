@@ -39,6 +39,7 @@ def test_chosen_columns_in_the_order_that_is_given(tmp_path):
         (["1", "2", "3"], "numbers", None, [[1], [2], [3]]),
         (["1.5", "2", "1.5"], "classes", ["1.5", "2"], [0, 1, 0]),
         (["no", "yes", "no"], "auto", ["no", "yes"], [0, 1, 0]),
+        (["1E5", "A3", "1E5"], "classes", ["1E5", "A3"], [0, 1, 0]),
     ],
 )
 def test_what_the_target_column_is_taken_for(tmp_path, values, kind, names, targets):
@@ -100,7 +101,12 @@ def test_files_of_their_own_take_the_place_of_shares(tmp_path):
         ("x,kind\n1,in\n,in\n", r"line 3: x is ''; expected a finite number"),
         ("x,kind\n1,in\nnan,in\n", r"line 3: x is 'nan'"),
         ("x,kind\n1e39,in\n", r"line 2: x is '1e39'"),
-        ("x,kind\n1,1.5\n1,two\n", r"line 3: kind is 'two'; expected a finite number"),
+        (
+            "x,kind\n1,1.5\n1,two\n",
+            r"line 3: kind is 'two'; expected a finite number\.\nIf these are classes, say data\.target_kind=classes",
+        ),
+        ("x,kind\n1,in\n2,\n", r"line 3: kind is missing"),
+        ("x,kind\n1,1.5\n2, \n", r"line 3: kind is missing"),
         ("x,x,kind\n1,2,3\n", r"two columns are called 'x'"),
         ("x,kind\n", r"it has no rows below its header"),
         ("kind\nin\n", r"it has no column beside 'kind'"),

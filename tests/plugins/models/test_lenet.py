@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import paddle
 import pytest
 
@@ -50,3 +51,15 @@ def test_images_without_channels_are_an_error(train):
 def test_a_dropout_of_one_is_refused(train):
     with pytest.raises(oarlock.UserError, match=r"model\.dropout=1\.0: expected 0 <= dropout < 1"):
         train("model=lenet", "model.dropout=1")
+
+
+@pytest.mark.parametrize("model", ["lenet", "bn_mlp"])
+def test_whole_numbers_are_refused_with_the_way_out(train, tmp_path, model):
+    images = np.random.default_rng(0).integers(0, 256, (60, 1, 12, 12), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", inputs=images, targets=np.arange(60) % 2)
+    data = ["data=arrays", f"data.path={tmp_path / 'images.npz'}", f"model={model}", "trainer.batch_size=8"]
+    with pytest.raises(
+        oarlock.UserError, match=rf"model={model} needs floating-point inputs; the data has uint8.\n.*scale"
+    ):
+        train(*data)
+    train(*data, "data.scale=255", "trainer.max_steps=1")

@@ -82,9 +82,97 @@ def test_columns_are_chosen(exported, digits, answers, oarlock, tmp_path):
     assert refused.returncode == 2
     assert "in.csv has 66 columns; the model takes 64 numbers (inputs [8, 8])" in refused.stderr
     assert "has no column pixel64. Did you mean 'pixel6'" in oarlock(*line, "--columns", "pixel0..pixel64").stderr
+    backwards = oarlock(*line, "--columns", "pixel9..pixel2").stderr
+    assert "pixel2 stands before pixel9 in in.csv; write pixel2..pixel9." in backwards
     done = oarlock(*line, "--columns", "pixel0..pixel62,pixel63")
     assert done.returncode == 0, done.stderr
     assert read(tmp_path / "out.csv")[0] == [*answers["class"][:5]]
+
+
+NAMED = 'a,"b, 1", c,kind\n'
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory, forks):
+    """A bundle of a model that was trained on a table whose columns have names."""
+    folder = tmp_path_factory.mktemp("named")
+    rng = np.random.default_rng(0)
+    rows = [f"{a:.3f},{b:.3f},{c:.3f},{'in' if b > 0 else 'out'}" for a, b, c in rng.normal(0, 1, (120, 3))]
+    (folder / "rows.csv").write_text(NAMED + "\n".join(rows) + "\n")
+    for line in ("train data=csv data.path=rows.csv data.target=kind callback=[] trainer.epochs=4 trainer.batch_size=16 "
+                 "hydra.run.dir=run", "export run --to bundle"):  # fmt: skip
+        done = forks.run(["oarlock", *line.split()], folder, environment({}), 120)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_columns_are_those_that_the_model_was_trained_on(named, oarlock, tmp_path):
+    """By name, in whatever order and beside whatever else they stand."""
+    with (named / "rows.csv").open(newline="") as file:
+        table = [
+            {name.strip(): text for name, text in row.items()} for row in csv.DictReader(file, skipinitialspace=True)
+        ]
+    orders = {"same": ["a", "b, 1", "c"], "other": ["c", "kind", "a", "b, 1"]}
+    for name, columns in orders.items():
+        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([columns, *([row[column] for column in columns] for row in table)])
+        arrow = {
+            column: [row[column] if column == "kind" else float(row[column]) for row in table] for column in columns
+        }
+        pyarrow.parquet.write_table(pyarrow.table(arrow), tmp_path / f"{name}.parquet")
+    found = []
+    for source in (*(tmp_path / f"{name}{suffix}" for name in orders for suffix in (".csv", ".parquet")),
+                   named / "rows.csv"):  # fmt: skip
+        target = f"out-{source.name}.csv"
+        done = oarlock("predict", named / "bundle", "--input", source, "--output", target)
+        assert (done.returncode, done.stderr) == (0, "")
+        found.append((tmp_path / target).read_text())
+    assert len(set(found)) == 1
+    answers = [row["class"] for row in csv.DictReader(found[0].splitlines())]
+    assert np.mean([answer == row["kind"] for answer, row in zip(answers, table, strict=True)]) > 0.8
+
+
+def test_columns_with_other_names_are_named_on_the_command_line(named, oarlock, tmp_path):
+    (tmp_path / "in.csv").write_text('x,"b, 1",z\n1,2,3\n')
+    line = ["predict", named / "bundle", "--input", "in.csv", "--output", "out.csv"]
+    assert oarlock(*line).stderr.splitlines() == [
+        'error: --input in.csv: it has no column a, which the model was trained on. Valid: x, "b, 1", z.',
+        "Say which columns take their places with --columns A,B,C.",
+    ]
+    assert "has no column b. Did you mean '\"b, 1\"'?" in oarlock(*line, "--columns", "x,b,z").stderr
+    assert not list(tmp_path.glob(".*"))
+    done = oarlock(*line, "--columns", 'x, "b, 1", z')
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_mistake_leaves_nothing_in_the_way_of_the_next_try(named, oarlock, tmp_path):
+    (tmp_path / "in.csv").write_text('a,"b, 1",c\n1,2,3\n')
+    line = ["predict", named / "bundle", "--input", "in.csv"]
+    for wrong in (["--output", "out.csv", "--engine", "padle"], ["--output", "out.tsv"]):
+        assert oarlock(*line, *wrong).returncode == 2
+        assert not list(tmp_path.glob(".*"))
+    assert oarlock(*line, "--output", "out.csv").returncode == 0
+
+
+def test_files_without_a_sound_row(named, oarlock, tmp_path):
+    (tmp_path / "in.csv").write_text('a,"b, 1",c\n1,2\nx,y,z\n')
+    pyarrow.parquet.write_table(pyarrow.table({name: pyarrow.array([None, None], "float64") for name in ("a", "b, 1", "c")}),
+                                tmp_path / "in.parquet")  # fmt: skip
+    np.save(tmp_path / "in.npy", np.full((2, 3), np.nan, "float32"))
+    for source in ("in.csv", "in.parquet", "in.npy"):
+        done = oarlock("predict", named / "bundle", "--input", source, "--output", f"{source}.csv")
+        assert (done.returncode, done.stdout) == (1, f"{source}.csv: 2 rows\n")
+        assert done.stderr == f"error: 2 of 2 rows have no answer; {source}.csv.errors.csv says why\n"
+        assert (tmp_path / f"{source}.csv").read_text().splitlines()[1:] == [",,"] * 2
+
+
+def test_lines_that_end_as_they_once_did(named, oarlock, tmp_path):
+    (tmp_path / "in.csv").write_bytes(b'a,"b, 1",c\r1,2,3\r')
+    done = oarlock("predict", named / "bundle", "--input", "in.csv", "--output", "out.csv")
+    assert (done.returncode, done.stderr.splitlines()) == (2, [
+        "error: --input in.csv: its lines end in a carriage return alone; expected a line feed.",
+        "Write it anew: tr '\\r' '\\n' < in.csv > NEW.csv",
+    ])  # fmt: skip
 
 
 def test_faulty_rows_stop_nobody(exported, digits, answers, oarlock, tmp_path):

@@ -104,7 +104,11 @@ def _check_folder(args: argparse.Namespace) -> None:
     if (args.models / BUNDLE).is_file():
         raise UserError(f"serve: {shown_path(args.models)} is a bundle itself; expected a folder MODELS_DIR/NAME/VERSION.\n"
                         f"Its place would be MODELS_DIR/{args.models.resolve().name}/1.")  # fmt: skip
-    names(args.models)
+    versions = [name for name in names(args.models) if (args.models / name / BUNDLE).is_file()]
+    if versions:
+        model = args.models.resolve()
+        raise UserError(f"serve: {shown_path(args.models)} is the folder of one model, its versions are {', '.join(versions[:5])}.\n"
+                        f"Serve the folder that it is in: oarlock serve {shown_path(model.parent)}")  # fmt: skip
 
 
 def _check_engine(kind: str) -> None:
