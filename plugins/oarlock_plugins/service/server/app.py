@@ -39,12 +39,13 @@ class Application:
 
     Attributes:
         draining: set to true, it says that it is not ready, and answers on.
+        closing: set to true, each answer is its connection's last.
     """
 
     def __init__(self, settings: Settings, log: Log, metrics: Metrics) -> None:
         self.settings, self.log, self.metrics = settings, log, metrics
         self.repository = Repository(settings, metrics, log)
-        self.draining = False
+        self.draining = self.closing = False
         self.admission, self.bodies = Admission(settings), Bodies(settings)
         self.infer = Infer(self.repository, self.bodies, settings)
         self._control = build_control(self)

@@ -96,6 +96,8 @@ class Connection(HttpToolsProtocol):
             if "oarlock.admitted" in self.scope:
                 self.application.admission.leave()
             raise
+        if self.application.closing and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def _begin_direct(self) -> bool:
         """Begin a prediction that this connection answers itself, where it is one of the usual kind."""
@@ -109,7 +111,7 @@ class Connection(HttpToolsProtocol):
         exchange = Exchange(scope, application.metrics, application.log, self._settings.log_requests)
         if not is_direct(exchange.headers, self._settings.max_body_bytes):
             return False
-        keep_alive = parser.get_http_version() != "1.0" and parser.should_keep_alive()
+        keep_alive = parser.get_http_version() != "1.0" and parser.should_keep_alive() and not application.closing
         self.cycle = self._direct = Direct(self, exchange, path, keep_alive)  # type: ignore[assignment]
         return True
 
@@ -131,7 +133,7 @@ class Connection(HttpToolsProtocol):
             complete.complete()
         elif self._shed:
             self._shed = False
-            self._answer(503, *OVERLOADED, close=not self.parser.should_keep_alive())
+            self._answer(503, *OVERLOADED, close=self.application.closing or not self.parser.should_keep_alive())
             self.on_response_complete()
         else:
             super().on_message_complete()

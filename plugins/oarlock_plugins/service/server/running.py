@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 
@@ -19,6 +20,9 @@ from oarlock_plugins.service.server.logs import ToLog
 from oarlock_plugins.service.server.memory import give_back, leave_alone
 
 _BACKLOG = 2048
+# Behind the last connection: so long a client has to send what it connected for, or another request where it has kept its
+# connection.
+_NEW_LINGER_SECONDS, _LINGER_SECONDS = 1.0, 0.25
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -65,6 +69,38 @@ class Server(uvicorn.Server):
 
     def _stop(self) -> None:
         self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, but who has connected is answered: the kernel took the connection, the request is on its way."""
+        self._application.closing = True
+        loop, waiting = asyncio.get_running_loop(), [listener.dup() for listener in sockets or []]
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        make: Any = functools.partial(self.config.http_protocol_class, config=self.config,
+                                      server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[call-arg]  # fmt: skip
+        for client in [client for listener in waiting for client in _take_waiting(listener)]:
+            await loop.connect_accepted_socket(make, client)
+        closed = loop.time()
+        while self.server_state.connections and not self.force_exit:
+            unused = any(connection.cycle is None for connection in self.server_state.connections)
+            if loop.time() - closed > (_NEW_LINGER_SECONDS if unused else _LINGER_SECONDS):
+                break
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
+
+
+def _take_waiting(listener: socket.socket) -> list[socket.socket]:
+    """Accept what has connected, and close the listener at once: whoever still waits for it then is reset."""
+    found = []
+    listener.setblocking(False)
+    with listener, contextlib.suppress(OSError):  # there is none left, or one is gone again
+        while True:
+            found.append(listener.accept()[0])
+    for client in found:
+        client.setblocking(False)
+    return found
 
 
 def run(application: Application, listener: socket.socket, drain_delay: float, grace: float) -> None:

@@ -99,6 +99,43 @@ def test_a_signal_drains(serve, models, number):
         service.ask("GET", "/v2")
 
 
+@pytest.mark.parametrize("kept", [False, True], ids=["a connection each", "connections that are kept"])
+def test_a_signal_loses_no_request(serve, models, kept):
+    """Whoever could connect is answered; after that, nobody can connect.
+
+    But for who connects between the server's last look and the closing of its socket, a matter of microseconds.
+    """
+    bundles.publish(models)
+    lost = 0
+    for _ in range(4):
+        service = serve(models).wait("toy")
+        with ThreadPoolExecutor(4) as pool:
+            asking = [pool.submit(ask_on, service, kept) for _ in range(4)]
+            time.sleep(0.3)
+            assert service.stop() == 0
+            ended = [one.result() for one in asking]
+        assert {status for statuses, _ in ended for status in statuses} == {200}
+        lost += sum(not isinstance(error, ConnectionRefusedError) for _, error in ended)
+    assert lost <= 1
+
+
+def ask_on(service, kept):
+    """Ask until there is an error; the statuses before it, and the error."""
+    body, statuses, connection = json.dumps(request_of(ROWS)), [], None
+    try:
+        while True:
+            connection = connection or service.connect(timeout=10)
+            connection.request("POST", "/v2/models/toy/infer", body)
+            answer = connection.getresponse()
+            answer.read()
+            statuses.append(answer.status)
+            if not kept or answer.getheader("connection") == "close":
+                connection.close()
+                connection = None
+    except Exception as error:
+        return statuses, error
+
+
 def test_what_does_not_end_is_left_after_the_grace(serve, models):
     """A client that keeps its request open for ever does not keep the server."""
     bundles.publish(models)
