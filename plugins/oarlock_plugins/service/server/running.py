@@ -84,7 +84,7 @@ class Server(uvicorn.Server):
             await loop.connect_accepted_socket(make, client)
         closed = loop.time()
         while self.server_state.connections and not self.force_exit:
-            unused = any(connection.cycle is None for connection in self.server_state.connections)
+            unused = any(getattr(connection, "cycle", None) is None for connection in self.server_state.connections)
             if loop.time() - closed > (_NEW_LINGER_SECONDS if unused else _LINGER_SECONDS):
                 break
             await asyncio.sleep(0.02)
