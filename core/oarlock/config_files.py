@@ -44,8 +44,12 @@ class VettedRepository(ConfigRepository):
                 raise UserError(f"{own[-1].path}/{config_path}.yaml: hydra: expected a mapping.")
             for default in loaded.defaults_list or []:
                 group = (getattr(default, "group", None) or getattr(default, "path", None) or "").lstrip("/")
+                file = f"{own[-1].path}/{config_path}.yaml"
                 if group.startswith("hydra/") and not HYDRA_GROUPS.match(group):
-                    raise UserError(f"{own[-1].path}/{config_path}.yaml: {group}: {ONLY_GROUPS}")
+                    raise UserError(f"{file}: {group}: {ONLY_GROUPS}")
+                if group.startswith("hydra/") and getattr(default, "override", False):
+                    # Ours come before a file's, which Hydra would drop without a word.
+                    raise UserError(f"{file}: {group}: a file cannot choose it; type {group}=… on the command line.")
         return loaded
 
 

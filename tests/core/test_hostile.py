@@ -158,6 +158,8 @@ DEFAULTS = {
         "hydra.job_logging.formatters",
     ),
     "callback by a detour": ({"": GLOBAL + "defaults: [/foo@hydra.callbacks.x]\n", "foo.yaml": TOUCH}, "hydra.callbacks"),
+    "launcher": ({"": GLOBAL + "defaults: [override /hydra/launcher: joblib]\n"},
+                 "hydra/launcher: a file cannot choose it; type hydra/launcher=… on the command line."),
     "launcher in a component": ({"": GLOBAL + "defaults: [/hydra/launcher@callback.x: basic]\n"}, "callback.x"),
     "a string": ({"": GLOBAL + "defaults: x\n"}, "must be a list"),
     "a number": ({"": GLOBAL + "defaults: [1]\n"}, "Unsupported type in defaults"),
