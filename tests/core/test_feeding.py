@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import oarlock
 from oarlock import Arrays, Batch, Data, InputSpec, UserError, feeding
 from oarlock.feeding import build_feeder, epoch_order, evaluation_batches, plan_steps, resident
 from oarlock.schema import TrainerConfig
@@ -148,11 +149,14 @@ def test_dict_inputs_and_targets():
     assert Data(arrays).model_spec().inputs == {"a": InputSpec((2,)), "b": InputSpec((), "int64")}
 
 
-def test_rows_that_do_not_match_and_batches_that_do_not_fit_are_errors():
+def test_rows_that_do_not_match_and_batches_that_do_not_fit_are_errors(tmp_path):
     with pytest.raises(UserError, match="24, 25"):
         Arrays(ROWS, LABELS[:24])
-    with pytest.raises(UserError, match=r"batch_size=20.*40 rows a step; there are 25"):
-        build_feeder(Data(Arrays(ROWS, LABELS)), trainer(batch_size=20, accumulate_steps=2), 0)
+    assert build_feeder(Data(Arrays(ROWS, LABELS)), trainer(batch_size=20, accumulate_steps=2), 0).steps_per_epoch == 0
+    job = ["trainer.batch_size=1000", "trainer.accumulate_steps=2", "trainer.drop_last=true"]
+    with pytest.raises(UserError, match=r"batch_size=1000.*2000 rows a step; there are \d+\.\nChoose a smaller batch"):
+        oarlock.train([*job, f"hydra.run.dir={tmp_path / 'run'}"])
+    assert not (tmp_path / "run").exists()
     with pytest.raises(UserError, match="InputSpec"):
         Data(Rows()).model_spec()
 

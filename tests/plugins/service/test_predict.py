@@ -136,7 +136,7 @@ def test_columns_with_other_names_are_named_on_the_command_line(named, oarlock, 
     (tmp_path / "in.csv").write_text('x,"b, 1",z\n1,2,3\n')
     line = ["predict", named / "bundle", "--input", "in.csv", "--output", "out.csv"]
     assert oarlock(*line).stderr.splitlines() == [
-        'error: --input in.csv: it has no column a, which the model was trained on. Valid: x, "b, 1", z.',
+        'error: --input in.csv: it has no column a, which the model was trained on. Valid: "b, 1", x, z.',
         "Say which columns take their places with --columns A,B,C.",
     ]
     assert "has no column b. Did you mean '\"b, 1\"'?" in oarlock(*line, "--columns", "x,b,z").stderr
