@@ -139,7 +139,7 @@ def test_columns_with_other_names_are_named_on_the_command_line(named, oarlock, 
         'error: --input in.csv: it has no column a, which the model was trained on. Valid: "b, 1", x, z.',
         "Say which columns take their places with --columns A,B,C.",
     ]
-    assert "has no column b. Did you mean '\"b, 1\"'?" in oarlock(*line, "--columns", "x,b,z").stderr
+    assert 'has no column b. Valid: "b, 1", x, z.' in oarlock(*line, "--columns", "x,b,z").stderr
     assert not list(tmp_path.glob(".*"))
     done = oarlock(*line, "--columns", 'x, "b, 1", z')
     assert (done.returncode, done.stderr) == (0, "")
