@@ -75,6 +75,8 @@ def _check_component(node: Any, path: str, group: str, registry: Registry) -> No
         entry = registry.of(OmegaConf.get_type(node))
     if entry is None:
         name = path.rpartition(".")[2] if "." in path else ""
+        if name and node._is_none():
+            raise UserError(f"{path}=null: write ~{path} to leave it out.")
         if name and not isinstance(node, DictConfig):
             raise UserError(
                 f"{path} is a value, not a component; a file in {group}/ begins with '# @package {group}.NAME'."

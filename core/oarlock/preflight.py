@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 
 from oarlock import config
 from oarlock.errors import Exit, UserError
 from oarlock.experiment import build_run, complete_run
 from oarlock.optimization import trainable
 from oarlock.plugins import Host
+from oarlock.recorded import warm_start
 from oarlock.run import Run
 from oarlock.sweep import Prepared
 
@@ -48,6 +50,8 @@ def checked(host: Host, overrides: Sequence[str], config_dir: str | None) -> Run
     """
     run = build_run(host, config.compose(host, overrides, config_dir).config)
     complete_run(run)
+    if run.config.trainer.init_from:
+        warm_start(run, Path(run.config.trainer.init_from))
     run.model.train()
     run.hook.on_run_start(run=run)
     batches = next(islice(run.feeder.epoch(0, 0), 1), None)

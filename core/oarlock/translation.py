@@ -75,7 +75,9 @@ def _translate_hydra(message: str, registry: Registry) -> str:
 
     if text := quoted(r"Ambiguous value for argument '(.*)'\n"):
         key, _, value = text.partition("=")
-        return f"{text}: several values; add -m to sweep over them, or write {key}=[{value}] for a list."
+        one = key in registry.groups and not registry.groups[key].many
+        as_list = "" if one else f", or write {key}=[{value}] for a list"
+        return f"{text}: several values; add -m to sweep over them{as_list}."
     if text := quoted(r"Sweep parameters '(.*)' requires"):
         return f"{text}: several values; add -m to sweep over them."
     if text := quoted(r"Sweeping over Hydra's configuration is not supported : '(.*)'"):

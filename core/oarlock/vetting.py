@@ -138,6 +138,8 @@ def _vet_choice(override: Override, text: str, group: Group | None, registry: Re
     if override.is_delete():
         if group and many and names is None:
             raise UserError(f"{text}: write {key}=[] for none, or ~{key}.NAME to leave one out.")
+        if group and many and isinstance(names, str):
+            raise UserError(f"{text}: write ~{key}.{names} to leave it out.")
         if group and group.required:
             raise UserError(f"{text}: one {key} is needed; choose another with {key}=…")
     elif names is None:

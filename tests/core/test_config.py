@@ -174,6 +174,12 @@ def test_the_options_that_a_file_gives_a_component_can_be_dropped():
         (["experiment=null"], "write experiment=[] for none"),
         (["~optimizer"], "one optimizer is needed"),
         (["~callback"], "write callback=[] for none"),
+        (["~callback=early_stopping"], "write ~callback.early_stopping to leave it out"),
+        (
+            ["callback.early_stopping=null"],
+            "callback.early_stopping=null: write ~callback.early_stopping to leave it out",
+        ),
+        (["optimizer=sgd,adam"], "several values; add -m to sweep over them.\n"),
         (["~callback.emma"], "Did you mean 'ema'?"),
         (["~trainer"], "trainer: it cannot be left out"),
         (["~trainer.epochs"], "trainer.epochs: it cannot be left out"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from oarlock import Damaged, UserError, nearest
+from oarlock import Damaged, UserError, import_paddle, nearest
 from oarlock_plugins.service.bundle import PADDLE, Bundle
 
 # Inputs by name to outputs by name; the first axis of each is the row.
@@ -85,6 +85,7 @@ def _onnxruntime(bundle: Bundle, threads: int, device: str) -> Engine:
 
 
 def _paddle(bundle: Bundle, threads: int, device: str) -> Engine:
+    import_paddle()
     from paddle import inference
 
     config = inference.Config(str(bundle.path / PADDLE / "model.json"), str(bundle.path / PADDLE / "model.pdiparams"))
