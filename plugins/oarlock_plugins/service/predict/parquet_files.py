@@ -71,7 +71,8 @@ class ParquetFile:
 
         schema = self._file.schema_arrow
         names = list(schema.names)
-        if options.columns is None and all(spec.name in names for spec in self._inputs):
+        named = options.trained is not None and set(options.trained) <= set(names)
+        if options.columns is None and not named and all(spec.name in names for spec in self._inputs):
             columns = {spec.name: [spec.name] for spec in self._inputs}
         else:
             chosen = [

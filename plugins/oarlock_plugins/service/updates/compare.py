@@ -99,9 +99,10 @@ def deciding(run: Run) -> str:
 
 
 def require_same_answers(run: Run, bundle: Bundle) -> None:
-    """Refuse to go on from a run that is not the model that is served.
+    """Refuse to go on from a run that would not be the model that is served.
 
-    Its preprocessing is made from its data anew: where that has changed, the same weights mean another model.
+    An update is trained with preprocessing that is made from the run's data anew: where that has changed, the same weights
+    mean another model.
 
     Raises:
         UserError: its answers are others than those that the bundle was published with.
@@ -111,8 +112,9 @@ def require_same_answers(run: Run, bundle: Bundle) -> None:
     inputs, expected = bundle.reference()
     tensors = {name: paddle.to_tensor(array) for name, array in inputs.items()}
     tree = tensors if isinstance(run.data.model_spec().inputs, Mapping) else next(iter(tensors.values()))
+    data = run.hook.build_data()
     with paddle.no_grad():
-        answers = run.compute_predictions(run.forward(run.model, run.data.prepared(Batch(tree))))
+        answers = run.compute_predictions(run.forward(run.model, data.prepared(Batch(tree))))
     for name, wanted in expected.items():
         difference, same = compare(np.asarray(answers[name].numpy()), wanted, bundle.tolerance)
         if not same:
