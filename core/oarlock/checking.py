@@ -43,9 +43,8 @@ def check(config: DictConfig, host: Host, of_run: bool = True) -> None:
         if node is None:
             raise UserError(f"{key}: it cannot be left out.")
         _check_node(node, key, registry)
-    for group in groups.values():
-        if group.of_run and not of_run:
-            continue
+    looked_at = [group for group in groups.values() if of_run or not group.of_run]
+    for group in looked_at:
         node = config._get_node(group.name, validate_access=False)
         if group.many and isinstance(node, DictConfig) and not _is_empty(node):
             for name in node:
@@ -62,9 +61,9 @@ def check(config: DictConfig, host: Host, of_run: bool = True) -> None:
         _check_resolved(config, "")
         instantiate(config, registry)
         return
-    for group in groups.values():
+    for group in looked_at:
         node = config._get_node(group.name, validate_access=False)
-        if not group.of_run and isinstance(node, DictConfig) and not _is_empty(node):
+        if isinstance(node, DictConfig) and not _is_empty(node):
             _check_resolved(node, group.name)
             instantiate_at(config, group.name, registry)
 

@@ -58,9 +58,11 @@ def load_run(folder: Path, overrides: Sequence[str] = ()) -> Run:
     try:
         arrays = checkpoint.unpack_arrays(files.get(checkpoint.BEST, files[checkpoint.MODEL]))
         checkpoint.load_weights(run.model, arrays, path.name)
+        fitted = checkpoint.unpack_arrays(files[checkpoint.PREPROCESS]) if checkpoint.PREPROCESS in files else {}
         if run.data.preprocess is not None:
-            fitted = checkpoint.unpack_arrays(files[checkpoint.PREPROCESS]) if checkpoint.PREPROCESS in files else {}
             checkpoint.load_weights(run.data.preprocess, fitted, path.name, "the data's preprocessing")
+        elif fitted:
+            raise RunFailed("it was trained on preprocessed rows, and the data has no preprocessing now")
     except RunFailed as error:
         raise UserError(f"{shown_path(folder)}: {error}.") from error
     run.record = record

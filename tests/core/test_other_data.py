@@ -51,7 +51,8 @@ def test_other_classes_are_refused(trained, oarlock):
     assert (done.returncode, done.stderr) == (
         2, "error: run: it was trained on the classes cold, warm; the data has the classes warm, cold.\n")  # fmt: skip
     done = oarlock("evaluate", "run", "data.standardise=false")
-    assert done.returncode == 0  # the user's own wish
+    assert (done.returncode, done.stderr) == (
+        2, "error: run: it was trained on preprocessed rows, and the data has no preprocessing now.\n")  # fmt: skip
 
 
 def test_a_run_that_begins_with_the_weights_of_other_classes_is_warned(trained, oarlock):
