@@ -22,7 +22,7 @@ from oarlock.paddle_import import import_paddle
 from oarlock.plugins import Host, load_host
 from oarlock.provenance import current_versions, new_record
 from oarlock.record import CONFIG, Draft, RunFolder
-from oarlock.recorded import intact, load_recorded, warm_start
+from oarlock.recorded import intact, load_recorded, refuse_changed_data, warm_start
 from oarlock.run import Run
 from oarlock.sealed import write_atomically
 from oarlock.signals import Signals
@@ -166,6 +166,7 @@ def resume(
         run.record = record
         root = folder / "checkpoints"
         if path is not None:
+            refuse_changed_data(run, files, folder)
             run.restore(files, path.name)
             if _longer(record, run):
                 run.stop_reason, run.status = "", "running"

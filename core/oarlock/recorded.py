@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -68,6 +69,24 @@ def load_run(folder: Path, overrides: Sequence[str] = ()) -> Run:
     run.record = record
     run.model.eval()
     return run
+
+
+def refuse_changed_data(run: Run, files: Mapping[str, bytes], folder: Path) -> None:
+    """Refuse to go on with a run whose data is fitted to other rows than when it was trained.
+
+    Up to what another machine may round otherwise.
+
+    Raises:
+        UserError: it has other classes, or another preprocessing.
+    """
+    names = json.loads(files[checkpoint.STATE]).get("class_names")
+    before = checkpoint.unpack_arrays(files[checkpoint.PREPROCESS]) if checkpoint.PREPROCESS in files else {}
+    now = run.data.preprocess.state_dict() if run.data.preprocess is not None else {}
+    same = all(np.allclose(now[name].numpy(), array, rtol=1e-5, atol=1e-6) for name, array in before.items()
+               if name in now and list(now[name].shape) == list(array.shape))  # fmt: skip
+    if names != run.class_names or not same:
+        raise UserError(f"{shown_path(folder)}: its data has changed since it was trained, so it would not go on exactly.\n"
+                        "Put the data back, or begin another run with trainer.init_from.")  # fmt: skip
 
 
 def _name_classes(composed: DictConfig, names: list[str] | None, overrides: Sequence[str]) -> None:

@@ -64,3 +64,15 @@ def test_a_run_that_begins_with_the_weights_of_other_classes_is_warned(trained, 
     assert done.returncode == 0
     assert done.stderr == ("warning: trainer.init_from=run: it was trained on the classes cold, warm; this data has the "
                            "classes a-warm, b-cold\n")  # fmt: skip
+
+
+def test_a_run_whose_rows_have_changed_is_not_resumed(trained, oarlock):
+    assert oarlock("resume", "run", "trainer.epochs=13").returncode == 0
+    write(trained / "rows.csv", ROWS, 0, 24)
+    done = oarlock("resume", "run", "trainer.epochs=14")
+    assert (done.returncode, done.stderr.splitlines()) == (2, [
+        "error: run: its data has changed since it was trained, so it would not go on exactly.",
+        "Put the data back, or begin another run with trainer.init_from.",
+    ])  # fmt: skip
+    write(trained / "rows.csv", ROWS, 0, 20)
+    assert oarlock("resume", "run", "trainer.epochs=14").returncode == 0
