@@ -89,3 +89,40 @@ def adam(beta1, beta2, epsilon, decay=0.0, decays=lambda weight: weight.ndim > 1
         return decayed - rate * first / (np.sqrt(second) + epsilon)
 
     return rule
+
+
+def rmsprop(rho, epsilon, decay=0.0, centered=False):
+    """Tieleman & Hinton 2012 with momentum; centered, Graves 2013, equations 38 to 41."""
+
+    def rule(memory, weight, gradient, rate, step):
+        memory["square"] = rho * memory.get("square", 0.0) + (1 - rho) * gradient**2
+        memory["mean"] = rho * memory.get("mean", 0.0) + (1 - rho) * gradient
+        variance = memory["square"] - (memory["mean"] ** 2 if centered else 0.0)
+        memory["velocity"] = decay * memory.get("velocity", 0.0) + rate * gradient / np.sqrt(variance + epsilon)
+        return weight - memory["velocity"]
+
+    return rule
+
+
+def adagrad(epsilon, start=0.0):
+    """Duchi et al. 2011, with the diagonal of the outer products."""
+
+    def rule(memory, weight, gradient, rate, step):
+        memory["sum"] = memory.get("sum", start) + gradient**2
+        return weight - rate * gradient / (np.sqrt(memory["sum"]) + epsilon)
+
+    return rule
+
+
+def lamb(beta1, beta2, epsilon, decay, decays=lambda weight: weight.ndim > 1):
+    """You et al. 2020, algorithm 2, with the identity as their phi; what does not decay is not scaled either."""
+    plain = adam(beta1, beta2, epsilon)
+
+    def rule(memory, weight, gradient, rate, step):
+        direction = -plain(memory, np.zeros_like(weight), gradient, 1.0, step)
+        if not decay or not decays(weight):
+            return weight - rate * direction
+        direction = direction + decay * weight
+        return weight - rate * np.sqrt((weight**2).sum() / (direction**2).sum()) * direction
+
+    return rule

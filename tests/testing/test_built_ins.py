@@ -22,6 +22,7 @@ NEEDS = {
     "data/update": ["+data@data.base=digits", "data.rows=KEPT", "data.replay=0.5"],
     "data/mnist": ["data.root=IDX", "trainer.batch_size=4", "trainer.evaluate_every=5 steps"],
     "model/lenet": ["data=mnist", "data.root=IDX", "trainer.batch_size=4"],
+    "model/resnet": ["data=mnist", "data.root=IDX", "trainer.batch_size=4", "model.blocks=1", "model.width=4"],
     "task/regression": ["data=curve", "model.widths=[8]"],
 }
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from oarlock import component, decays, hookimpl
+from oarlock import component, hookimpl
+from oarlock_plugins.optimizers.decoupled import claimed, decaying
 from oarlock_plugins.ranges import within
 
 
@@ -34,15 +35,13 @@ class AdamW:
 
     @hookimpl
     def prepare_parameters(self, model):
-        return [parameter for parameter in model.parameters() if decays(parameter)] if self.weight_decay else []
+        return claimed(model, self.weight_decay)
 
     @hookimpl
     def build_optimizer(self, parameters, schedule):
         from paddle.optimizer import AdamW as PaddleAdamW
 
-        flat = [p for group in parameters for p in (group["params"] if isinstance(group, dict) else [group])]
-        decaying = {parameter.name for parameter in flat if decays(parameter)}
         return PaddleAdamW(
             schedule(self.learning_rate), self.beta1, self.beta2, self.epsilon, parameters=parameters,
-            weight_decay=self.weight_decay, apply_decay_param_fun=decaying.__contains__,
+            weight_decay=self.weight_decay, apply_decay_param_fun=decaying(parameters).__contains__,
         )  # fmt: skip

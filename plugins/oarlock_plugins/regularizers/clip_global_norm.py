@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from oarlock import component, hookimpl
+from oarlock_plugins.regularizers.bounds import check_bounds, clipped, needs_clip, scaled
 
 
 @component
@@ -23,10 +24,7 @@ class ClipGlobalNorm:
     min_norm: Optional[float] = None
 
     def __post_init__(self):
-        if not self.max_norm > 0:
-            raise ValueError(f"max_norm={self.max_norm}: expected a positive number")
-        if self.min_norm is not None and not 0 < self.min_norm <= self.max_norm:
-            raise ValueError(f"min_norm={self.min_norm}: expected 0 < min_norm <= max_norm={self.max_norm}")
+        check_bounds(self.max_norm, self.min_norm)
 
     @hookimpl
     def build_grad_clip(self):
@@ -39,14 +37,8 @@ class ClipGlobalNorm:
     def _within_bounds(self, pairs):
         import paddle
 
-        # What Paddle's own clip does with a parameter that was made with need_clip=False.
-        clipped = [gradient for parameter, gradient in pairs if getattr(parameter, "need_clip", True)]
-        if not clipped:
+        squares = [gradient.astype("float32").square().sum() for parameter, gradient in pairs if needs_clip(parameter)]
+        if not squares:
             return pairs
-        norm = paddle.add_n([gradient.astype("float32").square().sum() for gradient in clipped]).sqrt()
-        target = norm.clip(self.min_norm, self.max_norm)
-        factor = paddle.where(norm > 0, target / norm, paddle.ones_like(norm))
-        return [
-            (parameter, gradient * factor.astype(gradient.dtype) if getattr(parameter, "need_clip", True) else gradient)
-            for parameter, gradient in pairs
-        ]
+        norm = paddle.add_n(squares).sqrt()
+        return clipped(lambda gradient: scaled(gradient, norm, self.min_norm, self.max_norm))(pairs)

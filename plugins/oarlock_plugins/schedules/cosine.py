@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from oarlock import UserError, component, hookimpl
+from oarlock import component, hookimpl
 from oarlock_plugins.ranges import within
-from oarlock_plugins.schedules.warmup import warmed_up
+from oarlock_plugins.schedules.warmup import steps_after, warmed_up
 
 
 @component
@@ -27,11 +27,7 @@ class Cosine:
 
     @hookimpl
     def build_schedule(self, learning_rate, total_steps):
-        if total_steps is None:
-            raise UserError("schedule=cosine needs an end: the data has no length, so give trainer.max_steps.")
-        if self.warmup_steps >= total_steps:
-            raise UserError(f"schedule.warmup_steps={self.warmup_steps}: the run has {total_steps} steps in all.")
-        span = total_steps - self.warmup_steps
+        span = steps_after(self.warmup_steps, total_steps, "cosine")
 
         def factor(step):
             progress = min((step - self.warmup_steps) / span, 1.0)
