@@ -246,7 +246,7 @@ def unknown_key(key: str, cls: object, registry: Registry) -> UserError:
     """The error for a key that does not exist, with the nearest that does."""
     parent, _, name = key.rpartition(".")
     if dataclasses.is_dataclass(cls) and parent:
-        hint = nearest(name, [field.name for field in dataclasses.fields(cls)])
+        hint = _choices_with(parent, name, registry) or nearest(name, [field.name for field in dataclasses.fields(cls)])
         return UserError(f"{key}: '{parent}' has no option '{name}'. {hint}")
     if parent in registry.groups:
         if name in registry.options(parent):
@@ -261,6 +261,14 @@ def unknown_key(key: str, cls: object, registry: Registry) -> UserError:
         if field:
             return UserError(f"{key}: there is no such group or option. Did you mean '{inside[field]}'?")
     return UserError(f"{key}: there is no such group or option. {nearest(word, choices)}")
+
+
+def _choices_with(group: str, name: str, registry: Registry) -> str:
+    """Which options of a group have a field of this name, where one of them is chosen that has not; or ''."""
+    found = [f"{group}={entry.name}" for entry in registry.entries.values()
+             if entry.group == group and not registry.groups[group].many
+             and name in {field.name for field in dataclasses.fields(entry.cls)}]  # fmt: skip
+    return f"It is one of {', '.join(sorted(found))}." if found else ""
 
 
 def _paths_by_field(registry: Registry) -> dict[str, str]:

@@ -49,7 +49,8 @@ def evaluate(run: Run, part: Any, keep: bool = False) -> dict[str, float]:
     if own is not None:
         return {name: _number(value) for name, value in own.items()}
     training = run.model.training
-    set_mode(run.model, training=False)
+    layers = run.model.sublayers(include_self=True)
+    set_mode(layers, training=False)
     losses, rows = [], []
     for metric in run.measures.values():
         metric.reset()
@@ -63,20 +64,24 @@ def evaluate(run: Run, part: Any, keep: bool = False) -> dict[str, float]:
                     metric.update(output, batch)
     finally:
         if training:
-            set_mode(run.model, training=True)
+            set_mode(layers, training=True)
     if not rows:
         raise UserError("There is no row to evaluate.")
     mean = sum(loss * size for loss, size in zip(read_losses(losses), rows, strict=True)) / sum(rows)
     return {"loss": mean, **{name: _number(metric.accumulate()) for name, metric in run.measures.items()}}
 
 
-def set_mode(model: paddle.nn.Layer, training: bool) -> None:
-    """What `model.train()` and `model.eval()` do, without Paddle's checks of each attribute, on each evaluation."""
+def set_mode(layers: list[paddle.nn.Layer], training: bool) -> None:
+    """What `train()` and `eval()` of a model do, without Paddle's checks of each attribute, on each evaluation.
+
+    Args:
+        layers: the model and all layers in it, the model first.
+        training: the mode.
+    """
     from paddle.nn import Layer
 
-    layers = model.sublayers(include_self=True)
     if any(type(layer).train is not Layer.train or type(layer).eval is not Layer.eval for layer in layers):
-        model.train() if training else model.eval()
+        layers[0].train() if training else layers[0].eval()
         return
     for layer in layers:
         vars(layer)["training"] = training

@@ -65,8 +65,7 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
     run.model.train()
     while not _finished(run) or _epoch_end_pending(run):
         if run.position == 0:
-            seed_moment(run, EPOCH_START)
-            run.hook.on_epoch_start(run=run)
+            call_at(run, EPOCH_START, run.hook.on_epoch_start)
         epoch_complete = True
         steps = run.feeder.epoch(run.epoch, run.position)
         while True:
@@ -101,8 +100,7 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
         if epoch_complete:
             if unit == "epoch" and (run.epoch + 1) % period == 0:
                 _evaluate(run, watch)
-            seed_moment(run, EPOCH_END)
-            run.hook.on_epoch_end(run=run)
+            call_at(run, EPOCH_END, run.hook.on_epoch_end)
             run.epoch += 1
             run.position = 0
             if clock.due(epoch_ended=True):
@@ -184,22 +182,27 @@ def seed_moment(run: Run, moment: int) -> None:
     generator_seeder(run.device)(mix(run.config.seed, -(4 * run.step + moment + 1)))
 
 
+def call_at(run: Run, moment: int, hook: Any) -> None:
+    """Call a hook at a moment, after seeding for it where somebody implements it."""
+    if hook.get_hookimpls():
+        seed_moment(run, moment)
+        hook(run=run)
+
+
 class FiniteWatch:
     """Reads the losses and looks at the weights once in a while; a device is not waited for in between."""
 
     def __init__(self, run: Run) -> None:
-        import paddle
-
         self._run = run
         self._every = run.config.trainer.check_finite_every
         self._losses: list[Any] = []
         self._overflows = 0
-        self._snapshot: dict[str, Any] = {}
-        # A buffer may be infinite by design, as the mask of an attention is.
         weights = run.model.state_dict()
-        self._watched = [name for name, tensor in weights.items()
-                         if tensor.is_floating_point() and bool(paddle.isfinite(tensor).all().item())]  # fmt: skip
         self._snapshot = self._taken(weights)
+        numbers = {name: self._snapshot[name] for name, tensor in weights.items() if tensor.is_floating_point()}
+        # A buffer may be infinite by design, as the mask of an attention is.
+        infinite = self._not_finite(numbers)
+        self._watched = [name for name in numbers if name not in infinite]
 
     def add(self, loss: Any) -> None:
         """Take in the loss of the step that was just made."""

@@ -184,6 +184,8 @@ def test_the_options_that_a_file_gives_a_component_can_be_dropped():
         (["~trainer"], "trainer: it cannot be left out"),
         (["~trainer.epochs"], "trainer.epochs: it cannot be left out"),
         (["~sed"], "Did you mean 'seed'?"),
+        (["data.path=rows.csv"], "data.path: 'data' has no option 'path'. It is one of data=arrays, data=csv."),
+        (["optimizer.weight_decay=0.1"], "It is one of optimizer=adamw, optimizer=lamb."),
         (["+experiment=seed_mnist"], "leave out the plus: experiment=seed_mnist"),
         (["++optimizer=sgd"], "leave out the plus: optimizer=sgd"),
         (["+trainer.epochs=3"], "write trainer.epochs=…"),

@@ -19,7 +19,7 @@ from oarlock import checkpoint
 from oarlock.component import field_docs, summary
 from oarlock.errors import OarlockError, UserError, one_line
 from oarlock.evaluation import evaluate
-from oarlock.experiment import build_run
+from oarlock.experiment import build_run, complete_run
 from oarlock.optimization import trainable
 from oarlock.run import Run
 from oarlock.testing.subject import (
@@ -215,16 +215,11 @@ def works_beside_the_built_ins(subject: Subject) -> None:
     """With every built-in of the other groups it makes a step, or is refused in plain words."""
     # Whether it can be compiled is another question, and costs as much as all the rest.
     engine = () if subject.group == "engine" else ("trainer.engine=eager",)
-    for entry in subject.host.registry.entries.values():
-        if entry.plugin.distribution != "oarlock" or entry.group == subject.group:
-            continue
-        many = subject.host.registry.groups[entry.group].many
-        word = f"{entry.group}=[{entry.name}]" if many else f"{entry.group}={entry.name}"
-        if any(given.startswith(f"{entry.group}=") for given in subject.overrides):
-            continue
+    for word, composed in subject.beside_the_built_ins(*engine):
         try:
             with quiet():
-                run = subject.build(word, *engine)
+                run = build_run(subject.host, composed())
+                complete_run(run)
                 run.hook.on_run_start(run=run)
                 run.training_step(next(run.feeder.epoch(0, 0)))
                 run.hook.on_run_end(run=run)

@@ -10,14 +10,14 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from oarlock import commands, config
 from oarlock.execution import execute
@@ -104,6 +104,28 @@ class Subject:
         run = build_run(self.host, self.compose(*more))
         complete_run(run)
         return run
+
+    def beside_the_built_ins(self, *more: str) -> Iterator[tuple[str, Callable[[], DictConfig]]]:
+        """With each built-in of the other groups: what one would type, and what composes it."""
+        for group in self.host.registry.groups.values():
+            names = [entry.name for entry in self.host.registry.entries.values()
+                     if entry.group == group.name and entry.plugin.distribution == "oarlock"]  # fmt: skip
+            if group.name == self.group or any(given.startswith(f"{group.name}=") for given in self.overrides):
+                continue
+            for name in names:
+                if group.many:
+                    yield f"{group.name}=[{name}]", partial(self._one_of, group.name, names, name, more)
+                else:
+                    yield f"{group.name}={name}", partial(self.compose, f"{group.name}={name}", *more)
+
+    def _one_of(self, group: str, names: Sequence[str], name: str, more: Sequence[str]) -> DictConfig:
+        """With one option of a list group; composed with all of them once, since to compose takes most of the time."""
+        composed = self.compose(f"{group}=[{','.join(names)}]", *more)
+        with open_dict(composed):
+            for other in names:
+                if other != name:
+                    del composed[group][other]
+        return composed
 
     def component(self, run: Run) -> Any:
         """The component's instance in a run."""

@@ -28,7 +28,9 @@ class Step:
     def __post_init__(self):
         within(0, math.inf, warmup_steps=self.warmup_steps, gamma=self.gamma)
         if sorted(self.milestones) != list(self.milestones) or not all(0 < share < 1 for share in self.milestones):
-            raise ValueError(f"milestones={self.milestones}: expected shares of the run, 0 < share < 1, in rising order")
+            raise ValueError(
+                f"milestones={self.milestones}: expected shares of the run, 0 < share < 1, in rising order"
+            )
 
     @hookimpl
     def build_schedule(self, learning_rate, total_steps):

@@ -89,8 +89,10 @@ def test_the_pairs_are_all_pairs():
 
 @pytest.mark.parametrize(
     ("model", "optimizer", "regularizer", "schedule"),
-    [pytest.param(*one, marks=() if one in SAMPLE else pytest.mark.long if one in PAIRS else pytest.mark.soak)
-     for one in ALL],
+    [
+        pytest.param(*one, marks=() if one in SAMPLE else pytest.mark.long if one in PAIRS else pytest.mark.soak)
+        for one in ALL
+    ],
 )
 def test_built_ins_agree(tmp_path, idx, model, optimizer, regularizer, schedule):
     compare(tmp_path, [

@@ -38,7 +38,7 @@ def listen(host: str, port: int) -> socket.socket:
         found.bind((host, port))
         found.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
-        what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        what = error.strerror if isinstance(error, OSError) and error.strerror else str(error).rstrip(".")
         raise UserError(f"serve: cannot listen on {host}:{port}: {what}.\n"
                         "Choose another with --host and --port (--port 0 takes a free one).") from error  # fmt: skip
     return found

@@ -39,7 +39,7 @@ SLOW = Network((8, 512, 512, 4), repeat=150)
             "--engine onnxrutime: there is no such engine. Did you mean 'onnxruntime'?",
         ),
         (["models", "--prot", "1"], "unrecognized arguments: --prot 1. Did you mean '--port'?"),
-        (["models", "--port", "99999"], "cannot listen on 127.0.0.1:99999"),
+        (["models", "--port", "99999"], "cannot listen on 127.0.0.1:99999: bind(): port must be 0-65535.\n"),
         (["models", "--port", "-1"], "--port -1: expected a number from 0 on."),
         (["models", "--max-batch-rows", "0"], "--max-batch-rows 0: expected a number from 1 on."),
         (["models", "--deadline-seconds", "nan"], "--deadline-seconds nan: expected a number from 0.001 on."),
