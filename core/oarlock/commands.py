@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from oarlock import checkpoint, config, vetting
+from oarlock import checkpoint, config, snapshot, vetting
 from oarlock.config_files import read_yaml
 from oarlock.errors import UserError, nearest, shown_path
 from oarlock.execution import execute
@@ -167,7 +167,7 @@ def resume(
         root = folder / "checkpoints"
         if path is not None:
             refuse_changed_data(run, files, folder)
-            run.restore(files, path.name)
+            snapshot.put_back(run, files, path.name)
             if _longer(record, run):
                 run.stop_reason, run.status = "", "running"
             run.history = record.truncate_metrics(int(state["rows"]))
@@ -204,4 +204,4 @@ def _keep_changes(run: Run) -> None:
     write_atomically(folder / CONFIG, run.text())
     trainer = run.config.trainer
     if run.step:
-        checkpoint.write(folder / "checkpoints", run.step, run.checkpoint_files(), trainer.checkpoint.keep)
+        checkpoint.write(folder / "checkpoints", run.step, snapshot.take(run), trainer.checkpoint.keep)

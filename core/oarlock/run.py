@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pluggy
 
-from oarlock import checkpoint
 from oarlock.config_text import config_text
 from oarlock.device import generator_seeder
 from oarlock.errors import RunFailed, UserError, warn
@@ -230,101 +226,6 @@ class Run:
     def learning_rate(self) -> float:
         """The present learning rate of the first optimizer."""
         return float(self.optimizer.get_lr()) if self.optimizers else 0.0
-
-    # --- saving and restoring
-
-    def checkpoint_files(self) -> dict[str, bytes]:
-        """Everything that a resumed run needs, as the files of a checkpoint.
-
-        Raises:
-            RunFailed: a component's state cannot be stored.
-        """
-        assert self.record is not None
-        paths = {parameter.name: path for path, parameter in self.model.named_parameters()}
-        components: dict[str, Any] = {}
-        tensors: dict[str, Any] = {}
-        for path, component in self.components.items():
-            if hasattr(component, "state_dict"):
-                components[path] = checkpoint.split_state(component.state_dict(), path, tensors)
-        optimizer_tensors: dict[str, Any] = {}
-        schedules = []
-        for number, built in enumerate(self.optimizers):
-            found, states = built.state_dict(paths)
-            optimizer_tensors.update({f"{number}/{key}": tensor for key, tensor in found.items()})
-            schedules.append(states)
-        scaler = self.scaler.state_dict() if self.scaler is not None else {}
-        kind, key, position, has_gauss, gauss = np.random.get_state()
-        state = {
-            "step": self.step,
-            "epoch": self.epoch,
-            "position": self.position,
-            "total_steps": self.total_steps,
-            "loss_sum": self.loss_sum,
-            "loss_count": self.loss_count,
-            "metrics": self.metrics,
-            "rows": len(self.history),
-            "best": self.best,
-            "evaluated_step": self.evaluated_step,
-            "stop_reason": self.stop_reason,
-            "status": self.status,
-            "engine": self.recorded_engine or self.engine,
-            "class_names": self.class_names,
-            "schedules": schedules,
-            "components": components,
-            "scaler": checkpoint.split_state(scaler, "scaler", tensors),
-            "feeder": checkpoint.split_state(self.feeder.state_dict(), "feeder", tensors),
-            "numpy_random": [kind, [int(word) for word in key], int(position), int(has_gauss), float(gauss)],
-            "python_random": random.getstate(),
-        }
-        files = {
-            checkpoint.MODEL: checkpoint.pack_tensors(self.model.state_dict()),
-            checkpoint.OPTIMIZER: checkpoint.pack_tensors(optimizer_tensors),
-            checkpoint.COMPONENTS: checkpoint.pack_tensors(tensors),
-            checkpoint.STATE: json.dumps(state).encode(),
-        }
-        if self.best_weights:
-            files[checkpoint.BEST] = checkpoint.pack_tensors(self.best_weights)
-        if self.data.preprocess is not None and (fitted := self.data.preprocess.state_dict()):
-            files[checkpoint.PREPROCESS] = checkpoint.pack_tensors(fitted)
-        return files
-
-    def restore(self, files: dict[str, bytes], where: str) -> None:
-        """Bring a freshly built run to the state of a checkpoint.
-
-        Raises:
-            RunFailed: the checkpoint is one of another model, optimizer or set of components.
-        """
-        import paddle
-
-        state = json.loads(files[checkpoint.STATE])
-        checkpoint.load_weights(self.model, checkpoint.unpack_arrays(files[checkpoint.MODEL]), where)
-        paths = {parameter.name: path for path, parameter in self.model.named_parameters()}
-        arrays = checkpoint.unpack_arrays(files[checkpoint.OPTIMIZER])
-        if len(state["schedules"]) != len(self.optimizers):
-            raise RunFailed(f"{where} has {len(state['schedules'])} optimizers, the run has {len(self.optimizers)}")
-        for number, built in enumerate(self.optimizers):
-            mine = {key.partition("/")[2]: array for key, array in arrays.items()
-                    if key.startswith(f"{number}/")}  # fmt: skip
-            built.load_state_dict(mine, state["schedules"][number], paths)
-        arrays = checkpoint.unpack_arrays(files[checkpoint.COMPONENTS])
-        for path, component_state in state["components"].items():
-            component = self.components.get(path)
-            if component is None or not hasattr(component, "load_state_dict"):
-                raise RunFailed(f"{where} has the state of {path}, which the run cannot take")
-            component.load_state_dict(checkpoint.join_state(component_state, arrays))
-        if self.scaler is not None:
-            self.scaler.load_state_dict(checkpoint.join_state(state["scaler"], arrays))
-        self.feeder.load_state_dict(checkpoint.join_state(state["feeder"], arrays))
-        if checkpoint.BEST in files:
-            best = checkpoint.unpack_arrays(files[checkpoint.BEST])
-            self.best_weights = {name: paddle.to_tensor(array) for name, array in best.items()}
-        for name in ("step", "epoch", "position", "loss_sum", "loss_count", "metrics", "best", "evaluated_step",
-                     "stop_reason", "status"):  # fmt: skip
-            setattr(self, name, state[name])
-        kind, key, position, has_gauss, gauss = state["numpy_random"]
-        np.random.set_state((kind, np.array(key, dtype=np.uint32), position, has_gauss, gauss))
-        version, words, gauss_next = state["python_random"]
-        random.setstate((version, tuple(words), gauss_next))
 
 
 def mix(seed: int, number: int) -> int:

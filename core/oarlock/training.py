@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from oarlock import checkpoint
+from oarlock.checkpoint_clock import CheckpointClock
 from oarlock.device import generator_seeder
-from oarlock.errors import NonFiniteError, OarlockError, RunFailed, UserError, nearest
+from oarlock.errors import OarlockError, RunFailed, UserError, nearest
 from oarlock.evaluation import evaluate
-from oarlock.record import RunFolder, finite
+from oarlock.finite_watch import FiniteWatch
+from oarlock.record import finite
 from oarlock.run import Run, mix
 from oarlock.signals import Signals
 
@@ -187,154 +185,3 @@ def call_at(run: Run, moment: int, hook: Any) -> None:
     if hook.get_hookimpls():
         seed_moment(run, moment)
         hook(run=run)
-
-
-class FiniteWatch:
-    """Reads the losses and looks at the weights once in a while; a device is not waited for in between."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._every = run.config.trainer.check_finite_every
-        self._losses: list[Any] = []
-        self._overflows = 0
-        weights = run.model.state_dict()
-        self._snapshot = self._taken(weights)
-        numbers = {name: self._snapshot[name] for name, tensor in weights.items() if tensor.is_floating_point()}
-        # A buffer may be infinite by design, as the mask of an attention is.
-        infinite = self._not_finite(numbers)
-        self._watched = [name for name in numbers if name not in infinite]
-
-    def add(self, loss: Any) -> None:
-        """Take in the loss of the step that was just made."""
-        self._losses.append(loss)
-        if len(self._losses) >= self._every:
-            self.check()
-
-    def check(self) -> None:
-        """Look now.
-
-        Raises:
-            NonFiniteError: it says at which step, and the weights are those of the last good check.
-        """
-        if not self._losses:
-            return
-        run = self._run
-        first = run.step - len(self._losses) + 1
-        losses = run.read_losses(self._losses)
-        self._losses.clear()
-        for step, loss in enumerate(losses, first):
-            if math.isfinite(loss):
-                run.loss_sum += loss
-                run.loss_count += 1
-                self._overflows = 0
-            else:
-                # A scaler skips the update of an overflow, so a few of them are its normal work.
-                self._overflows += 1
-                if run.scaler is None or self._overflows >= self._every:
-                    self._fail(f"the loss of step {step} is {loss}")
-        snapshot = self._taken(run.model.state_dict())
-        names = self._not_finite({name: snapshot[name] for name in self._watched})
-        if names:
-            self._fail(f"the weights {', '.join(names[:3])} are not finite after steps {first} to {run.step}")
-        self._snapshot = snapshot
-
-    def _taken(self, weights: dict[str, Any]) -> dict[str, Any]:
-        """A copy of the weights where they are; on the CPU as arrays, with which NumPy is quicker."""
-        if self._run.device == "cpu":
-            return {name: tensor.numpy() for name, tensor in weights.items()}
-        return {name: tensor.detach().clone() for name, tensor in weights.items()}
-
-    def _not_finite(self, weights: dict[str, Any]) -> list[str]:
-        """The names of those with a number that is not finite.
-
-        A sum is finite only where all of its terms are, and one pass instead of two; if it merely overflowed, the
-        closer look finds nothing.
-        """
-        import paddle
-
-        if self._run.device == "cpu":
-            with np.errstate(over="ignore", invalid="ignore"):
-                return [name for name, array in weights.items()
-                        if not math.isfinite(np.add.reduce(array, axis=None)) and not np.isfinite(array).all()]  # fmt: skip
-        if not weights or math.isfinite(
-            paddle.stack([one.sum(dtype="float32") for one in weights.values()]).sum().item()
-        ):
-            return []
-        return [name for name, tensor in weights.items() if not bool(paddle.isfinite(tensor).all().item())]
-
-    def _fail(self, what: str) -> None:
-        for name, tensor in self._run.model.state_dict().items():
-            tensor.set_value(self._snapshot[name])
-        raise NonFiniteError(f"{what}; the last finite weights are restored")
-
-
-class CheckpointClock:
-    """Decides when to save, and saves after all callbacks of a moment.
-
-    A checkpoint is a copy of the state at once, and written by a thread while training goes on, one after another.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._config = run.config.trainer.checkpoint
-        self._saved_at = time.monotonic()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._writing: Future[Path] | None = None
-
-    def __enter__(self) -> CheckpointClock:
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if self._writing is not None and kind is not None:
-            error = self._writing.exception()  # what ends the run is another thing, and is the one to report
-            if error is not None:
-                log.error("a checkpoint could not be written: %s", error)
-        self._thread.shutdown()
-
-    def due(self, epoch_ended: bool = False) -> bool:
-        run, config = self._run, self._config
-        if self._writing is not None and self._writing.done():
-            self.settle()
-        if run.record is None:
-            return False
-        if run.checkpoint_requested:
-            return True
-        if config.every_seconds is not None and time.monotonic() - self._saved_at >= config.every_seconds:
-            return True
-        if epoch_ended:
-            return config.every_epochs is not None and run.epoch % config.every_epochs == 0
-        return config.every_steps is not None and run.step % config.every_steps == 0
-
-    def save(self) -> None:
-        """Begin to save a checkpoint, when the one before is complete.
-
-        Raises:
-            RunFailed: the one before could not be written; the earlier ones are untouched.
-        """
-        self.settle()
-        run = self._run
-        if run.record is None:
-            return
-        run.checkpoint_requested = False
-        self._step, files = run.step, run.checkpoint_files()
-        self._writing = self._thread.submit(self._write, run.on_disk(), files)
-        self._saved_at = time.monotonic()
-
-    def settle(self) -> None:
-        """Wait until what was begun is on the disk.
-
-        Raises:
-            RunFailed: it cannot be written; the earlier checkpoints are untouched.
-        """
-        if self._writing is None:
-            return
-        writing, self._writing = self._writing, None
-        try:
-            path = writing.result()
-        except OSError as error:
-            raise RunFailed(f"the checkpoint of step {self._step} cannot be written: {error.strerror}") from error
-        self._run.hook.on_checkpoint(run=self._run, path=path)
-
-    def _write(self, record: RunFolder, files: dict[str, bytes]) -> Path:
-        record.sync_metrics()
-        return checkpoint.write(record.path / "checkpoints", self._step, files, self._config.keep)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from oarlock import checkpoint
-from oarlock.feeding import epoch_order
+from oarlock.epochs import epoch_order
 
 POISONED = '''
 import os

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oarlock
-from oarlock import Arrays, Batch, Data, InputSpec, UserError, feeding
-from oarlock.feeding import build_feeder, epoch_order, evaluation_batches, plan_steps, resident
+from oarlock import Arrays, Batch, Data, InputSpec, UserError, arrays_feeder
+from oarlock.arrays_feeder import resident
+from oarlock.epochs import epoch_order, plan_steps
+from oarlock.feeding import build_feeder, evaluation_batches
 from oarlock.schema import TrainerConfig
 
 ROWS = np.arange(50, dtype="float32").reshape(25, 2)
@@ -174,7 +176,7 @@ def test_a_batch_transform_that_is_set_late_sees_rows_that_were_not_preprocessed
 @pytest.mark.parametrize("change", [{}, {"transform_batch": noise_batch}, {"preprocess": Halve()}])
 def test_rows_that_do_not_fit_on_the_device_come_in_the_same_order(tmp_path, monkeypatch, change):
     """Stretches of two steps, read from a file that is mapped, while the one before is in use."""
-    monkeypatch.setattr(feeding, "STRETCH_BYTES", 100)
+    monkeypatch.setattr(arrays_feeder, "STRETCH_BYTES", 100)
     np.save(tmp_path / "rows.npy", ROWS)
     mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
 
@@ -183,7 +185,7 @@ def test_rows_that_do_not_fit_on_the_device_come_in_the_same_order(tmp_path, mon
         return [(part.inputs.numpy(), part.targets.numpy()) for step in feeder.epoch(2, start) for part in step]
 
     expected = batches(ROWS, 0.25)
-    monkeypatch.setattr(feeding, "resident", lambda *arguments, **named: pytest.fail("all rows") if len(arguments[1]) == 25
+    monkeypatch.setattr(arrays_feeder, "resident", lambda *arguments, **named: pytest.fail("all rows") if len(arguments[1]) == 25
                         else resident(*arguments, **named))  # fmt: skip
     for found, wanted in ((batches(mapped, 0.0), expected), (batches(mapped, 0.0, start=2), expected[2:])):
         assert len(found) == len(wanted)

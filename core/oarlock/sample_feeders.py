@@ -1,0 +1,181 @@
+"""Training rows that come as samples: of a dataset, or of a stream without length."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import random
+import signal
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from oarlock.batches import as_batch, collate_of, sample_rng, transformed
+from oarlock.data import Batch, Data
+from oarlock.epochs import epoch_order, plan_steps, smallest
+
+if TYPE_CHECKING:
+    from oarlock.schema import TrainerConfig
+
+
+class LoaderFeeder:
+    """Any dataset with a length, in the same order as arrays would come; in processes of Paddle's loader if asked."""
+
+    draws = True
+
+    def __init__(self, data: Data, trainer: TrainerConfig, seed: int) -> None:
+        self._data, self._seed, self._workers = data, seed, trainer.num_workers
+        self._steps = plan_steps(len(data.train), trainer.batch_size, trainer.accumulate_steps, trainer.drop_last)
+        self.steps_per_epoch: int | None = len(self._steps)
+        self.smallest_batch: int | None = smallest(self._steps)
+
+    def epoch(self, epoch: int, start: int) -> Iterator[list[Batch]]:
+        order = epoch_order(self._seed, epoch, len(self._data.train))
+        steps = self._steps[start:]
+        number = sum(len(step) for step in self._steps[:start])
+        samples = _Samples(self._data, self._seed, epoch)
+        batches = load_batches(
+            samples, [order[part].tolist() for step in steps for part in step], self._data, self._workers
+        )
+        for step in steps:
+            group = []
+            for batch in islice(batches, len(step)):
+                group.append(transformed(self._data, batch, self._seed, epoch, number))
+                number += 1
+            yield group
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore: the order is a function of seed and epoch."""
+
+
+class StreamFeeder:
+    """Data without length: one pass is an epoch; it carries its own state, or is replayed and skipped."""
+
+    draws = True
+    steps_per_epoch: int | None = None
+    smallest_batch: int | None = None
+
+    def __init__(self, data: Data, trainer: TrainerConfig, seed: int) -> None:
+        self._data, self._trainer, self._seed = data, trainer, seed
+        self._stateful = hasattr(data.train, "state_dict") and hasattr(data.train, "load_state_dict")
+        self._restored = False
+
+    def epoch(self, epoch: int, start: int) -> Iterator[list[Batch]]:
+        trainer = self._trainer
+        samples = iter(self._data.train)
+        needed = trainer.batch_size * trainer.accumulate_steps
+        number = start * trainer.accumulate_steps
+        if start and not self._restored:
+            for _ in islice(samples, start * needed):
+                pass
+        self._restored = False
+        index = start * needed
+        while rows := list(islice(samples, needed)):
+            if len(rows) < needed and trainer.drop_last:
+                return
+            if self._data.transform is not None:
+                rows = [
+                    self._data.transform(row, sample_rng(self._seed, epoch, index + offset))
+                    for offset, row in enumerate(rows)
+                ]
+            index += len(rows)
+            group = []
+            for first in range(0, len(rows), trainer.batch_size):
+                batch = as_batch(collate_of(self._data)(rows[first : first + trainer.batch_size]))
+                group.append(transformed(self._data, batch, self._seed, epoch, number))
+                number += 1
+            yield group
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self._data.train.state_dict()) if self._stateful else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self._stateful:
+            self._data.train.load_state_dict(state)
+            self._restored = True
+
+
+class _Samples:
+    """The samples of an epoch: each drawn and transformed with generators that depend on its index alone."""
+
+    def __init__(self, data: Data, seed: int, epoch: int) -> None:
+        self._dataset, self._transform = data.train, data.transform
+        self._seed, self._epoch = seed, epoch
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        rng = sample_rng(self._seed, self._epoch, index)
+        # A dataset may draw from the global generators; in what order and process must not matter.
+        np.random.seed(int(rng.integers(2**32)))
+        random.seed(int(rng.integers(2**63)))
+        sample = self._dataset[index]
+        return (
+            sample if self._transform is None else self._transform(sample, sample_rng(self._seed, self._epoch, index))
+        )
+
+
+def load_batches(dataset: Any, rows: list[list[int]], data: Data, workers: int) -> Iterator[Batch]:
+    if workers and rows:
+        yield from _load_in_processes(dataset, rows, data, workers)
+        return
+    # Not through DataLoader: its reading thread runs ahead of the run's state, and hangs when a sample raises.
+    collate = collate_of(data)
+    for part in rows:
+        with _global_generators_kept():
+            batch = as_batch(collate([dataset[row] for row in part]))
+        yield batch
+
+
+def _load_in_processes(dataset: Any, rows: list[list[int]], data: Data, workers: int) -> Iterator[Batch]:
+    import paddle
+
+    class Rows(paddle.io.BatchSampler):  # type: ignore[misc]
+        def __init__(self) -> None:
+            """The rows are given; the base class would want a dataset."""
+
+        def __iter__(self) -> Iterator[list[int]]:
+            return iter(rows)
+
+        def __len__(self) -> int:
+            return len(rows)
+
+    loader = paddle.io.DataLoader(
+        dataset,
+        batch_sampler=Rows(),
+        collate_fn=data.collate,
+        num_workers=workers,
+        return_list=True,
+        worker_init_fn=_end_with_parent,
+    )
+    with _global_generators_kept():
+        batches = iter(loader)
+    for collated in batches:
+        yield as_batch(collated)
+
+
+@contextlib.contextmanager
+def _global_generators_kept() -> Iterator[None]:
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+
+
+def _end_with_parent(worker: int) -> None:
+    """A loader process has no run to save: it ends on a signal, and with the process that it loads for."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
