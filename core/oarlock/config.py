@@ -15,17 +15,17 @@ from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.utils import create_config_search_path
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Glob, Override
 from hydra.core.utils import JobRuntime, setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
-from omegaconf.errors import OmegaConfBaseException
 
-from oarlock.checking import check, chosen_components, plain_values, unknown_key
+from oarlock.changes import apply_overrides
+from oarlock.checking import check, chosen_components, plain_values
 from oarlock.config_files import BoundedRepository, VettedRepository
-from oarlock.errors import UserError, nearest, one_line
+from oarlock.config_store import store
+from oarlock.errors import UserError, one_line
 from oarlock.plugins import Host, load_host
 from oarlock.registry import Group, Registry
 from oarlock.schema import RootConfig
@@ -316,50 +316,3 @@ def _first_values(override: Override) -> list[str]:
     if not override.is_discrete_sweep() or isinstance(override.value(), Glob):
         return []
     return [f"{override.get_key_element()}={value}" for value in islice(override.sweep_string_iterator(), 1)]
-
-
-def store(registry: Registry) -> None:
-    """Put the components into Hydra's ConfigStore. One whose fields cannot be a configuration is refused."""
-    configs = ConfigStore.instance()
-    defaults: list[Any] = ["_self_"]
-    fields: list[Any] = [("defaults", list[Any], dataclasses.field(default_factory=lambda: defaults))]
-    for group in registry.groups.values():
-        kind = dict[str, Any] if group.many else Any
-        fields.append((group.name, kind, dataclasses.field(default_factory=dict) if group.many else None))
-        if not group.required and group.name not in ("regularizer", "callback", "engine", "sweep"):
-            defaults.append({group.name: [] if group.many else None})
-    configs.store(name="schema", node=dataclasses.make_dataclass("Config", fields, bases=(RootConfig,)))
-    registry.refuse_unconfigurable()
-    for path, entry in registry.entries.items():
-        many = registry.groups[entry.group].many
-        node, package = entry.cls, path.replace("/", ".") if many else None
-        if many and re.search(r"_(global|group|name|here)_", path):
-            # Hydra reads `_global_` in the middle of `regularizer.clip_global_norm` as its keyword.
-            node, package = {entry.name: entry.cls}, None  # type: ignore[assignment]
-        configs.store(group=entry.group, name=entry.name, node=node, package=package)
-
-
-def apply_overrides(config: DictConfig, overrides: Sequence[str], registry: Registry) -> DictConfig:
-    """Change a recorded configuration: a value by its path, or a whole one-of-a-kind component by its group."""
-    config = config.copy()
-    for override in parse(overrides):
-        key, value = override.key_or_group, override.value()
-        text = override.input_line or key
-        group = registry.groups.get(key)
-        if override.is_delete() or override.is_sweep_override() or (group and group.many):
-            raise UserError(f"{text}: here only key=value and group=option can be changed.")
-        if group:
-            entry = registry.entries.get(f"{key}/{value}")
-            if entry is None:
-                raise UserError(f"{text}: there is no such {key}. {nearest(str(value), registry.options(key))}")
-            config[key] = OmegaConf.structured(entry.cls)
-            continue
-        parent = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
-        name = key.rpartition(".")[2]
-        if not isinstance(parent, DictConfig) or name not in parent.keys():  # noqa: SIM118  # one without a value too
-            raise unknown_key(key, OmegaConf.get_type(parent) if parent is not None else None, registry)
-        try:
-            OmegaConf.update(config, key, value, merge=True)
-        except OmegaConfBaseException as error:
-            raise UserError(f"{text}: {one_line(error)}") from error
-    return config

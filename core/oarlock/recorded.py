@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from oarlock import checkpoint, config
+from oarlock.changes import apply_overrides
 from oarlock.checking import check, chosen_components, plain_values
 from oarlock.config_files import read_yaml
 from oarlock.errors import RunFailed, UserError, nearest, shown_path, warn
@@ -130,7 +131,7 @@ def vary_experiment(experiment: config.Experiment, overrides: Sequence[str]) -> 
             group, _, name = component.partition("/")
             raise UserError(f"{path}: {host.explain_missing(group, name)}")
     typed = config.typed(OmegaConf.create(experiment.values), experiment.components, host.registry)
-    changed = config.apply_overrides(typed, overrides, host.registry)
+    changed = apply_overrides(typed, overrides, host.registry)
     with user_errors(host):
         check(changed, host)
     return _plain(changed, host, overrides)
@@ -199,7 +200,7 @@ def load_recorded(host: Host, record: RunFolder, overrides: Sequence[str] = ()) 
             source = "a module that was named with -p; name it again" if named else made_with["distribution"]
             raise UserError(f"{path} was {made_with['component']} of {source}. {reason}")
     components = {path: made_with["component"] for path, made_with in record.record["components"].items()}
-    changed = config.apply_overrides(config.typed(values, components, host.registry), overrides, host.registry)
+    changed = apply_overrides(config.typed(values, components, host.registry), overrides, host.registry)
     with user_errors(host):
         check(changed, host)
     return changed

@@ -24,6 +24,7 @@ MANY = [group for group in REGISTRY.groups.values() if group.many]
 
 # Values that every component accepts; what a component accepts beyond them is its own test's business.
 SPECIAL = {
+    "milestones": st.lists(st.floats(0.01, 0.99), max_size=3).map(sorted),
     "widths": st.lists(st.integers(1, 9), min_size=1, max_size=3),
     "evaluate_every": st.sampled_from(["1 epoch", "7 steps", "3"]),
     "monitor": st.sampled_from(["valid/loss", "valid/accuracy"]),
@@ -126,6 +127,8 @@ def check_valid(case):
             assert list(found) == value
         elif isinstance(value, float):
             assert float(found) == value
+        elif isinstance(value, list):
+            assert list(map(float, found)) == value
         else:
             assert found == value or str(found) == str(value), (path, found, value)
 

@@ -1,0 +1,39 @@
+"""A composed or recorded configuration with other values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from oarlock.checking import unknown_key
+from oarlock.errors import UserError, nearest, one_line
+from oarlock.registry import Registry
+from oarlock.vetting import parse
+
+
+def apply_overrides(config: DictConfig, overrides: Sequence[str], registry: Registry) -> DictConfig:
+    """Change a recorded configuration: a value by its path, or a whole one-of-a-kind component by its group."""
+    config = config.copy()
+    for override in parse(overrides):
+        key, value = override.key_or_group, override.value()
+        text = override.input_line or key
+        group = registry.groups.get(key)
+        if override.is_delete() or override.is_sweep_override() or (group and group.many):
+            raise UserError(f"{text}: here only key=value and group=option can be changed.")
+        if group:
+            entry = registry.entries.get(f"{key}/{value}")
+            if entry is None:
+                raise UserError(f"{text}: there is no such {key}. {nearest(str(value), registry.options(key))}")
+            config[key] = OmegaConf.structured(entry.cls)
+            continue
+        parent = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
+        name = key.rpartition(".")[2]
+        if not isinstance(parent, DictConfig) or name not in parent.keys():  # noqa: SIM118  # one without a value too
+            raise unknown_key(key, OmegaConf.get_type(parent) if parent is not None else None, registry)
+        try:
+            OmegaConf.update(config, key, value, merge=True)
+        except OmegaConfBaseException as error:
+            raise UserError(f"{text}: {one_line(error)}") from error
+    return config
