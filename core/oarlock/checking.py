@@ -223,18 +223,18 @@ def _root(config: DictConfig) -> RootConfig:
 
 
 def _object(path: str, node: Any) -> Any:
-    """The instance that a node stands for; the innermost first, so that an error names the right path."""
-    for key in node:
-        child = node._get_node(key)
-        if (
-            isinstance(child, DictConfig)
-            and not _is_empty(child)
-            and dataclasses.is_dataclass(OmegaConf.get_type(child))
-        ):
-            _object(f"{path}.{key!s}".lstrip("."), child)
+    """The instance that a node stands for; an error names the innermost path that it is about."""
     try:
         return OmegaConf.to_object(node)
     except Exception as error:  # raised by a component's own __post_init__: what it says is about the values
+        for key in node:
+            child = node._get_node(key)
+            if (
+                isinstance(child, DictConfig)
+                and not _is_empty(child)
+                and dataclasses.is_dataclass(OmegaConf.get_type(child))
+            ):
+                _object(f"{path}.{key!s}".lstrip("."), child)
         if isinstance(error, OmegaConfBaseException) and not isinstance(error.__cause__, TypeError):
             raise
         message = one_line(error)

@@ -6,7 +6,8 @@ import math
 from enum import Enum
 from typing import Optional
 
-from oarlock import UserError, component, hookimpl
+from oarlock import component, hookimpl
+from oarlock_plugins.best_so_far import BestSoFar
 from oarlock_plugins.ranges import within
 
 
@@ -50,37 +51,28 @@ class EarlyStopping:
         within(0, math.inf, min_delta=self.min_delta, min_epochs=self.min_epochs)
         if self.balance_limit <= self.balance_start:
             raise ValueError(f"balance_limit={self.balance_limit}: expected more than balance_start")
-        self._best = None
+        self._best = BestSoFar(self.min_delta)
         self._spent = 0
         self._balance = self.balance_start
 
     @hookimpl
     def on_run_start(self, run):
-        # Asked before the first step, since a mistyped name would otherwise never stop anything.
-        self._monitor, direction = run.monitor, run.direction
-        if self.monitor:
-            self._monitor, direction = run.resolve_monitor(self.monitor, "callback.early_stopping.monitor")
-        self._sign = 1 if direction == "max" else -1
+        self._best.start(run, self.monitor, "callback.early_stopping.monitor")
 
     @hookimpl
     def on_evaluation_end(self, run, metrics):
-        if self._monitor not in metrics:
-            raise UserError(f"callback.early_stopping.monitor={self._monitor}: the evaluation did not measure it.")
-        value = self._sign * metrics[self._monitor]
-        improved = not math.isnan(value) and (self._best is None or value > self._best + self.min_delta)
-        if improved:
-            self._best = value
+        improved = self._best.improves(metrics)
         if run.history[-1]["epoch"] < self.min_epochs:
             return
         self._spent = 0 if improved else self._spent + 1
         self._balance += -1 if improved else 1
         if self.form is Form.consecutive and self._spent >= self.patience:
-            run.stop(f"{self._monitor} has not improved for {self._spent} evaluations")
+            run.stop(f"{self._best.monitor} has not improved for {self._spent} evaluations")
         elif self.form is Form.balance and self._balance >= self.balance_limit:
-            run.stop(f"the balance of {self._monitor} reached {self._balance}")
+            run.stop(f"the balance of {self._best.monitor} reached {self._balance}")
 
     def state_dict(self):
-        return {"best": self._best, "spent": self._spent, "balance": self._balance}
+        return {"best": self._best.best, "spent": self._spent, "balance": self._balance}
 
     def load_state_dict(self, state):
-        self._best, self._spent, self._balance = state["best"], state["spent"], state["balance"]
+        self._best.best, self._spent, self._balance = state["best"], state["spent"], state["balance"]

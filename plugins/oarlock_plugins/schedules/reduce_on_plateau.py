@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Optional
 
-from oarlock import UserError, component, hookimpl
+from oarlock import component, hookimpl
+from oarlock_plugins.best_so_far import BestSoFar
 from oarlock_plugins.ranges import within
 from oarlock_plugins.schedules.warmup import warmed_up
 
@@ -36,7 +37,8 @@ class ReduceOnPlateau:
         within(0, 1, factor=self.factor, min_factor=self.min_factor)
         within(1, math.inf, patience=self.patience)
         within(0, math.inf, min_delta=self.min_delta, cooldown=self.cooldown, warmup_steps=self.warmup_steps)
-        self._reduced, self._best, self._spent, self._cooling = 1.0, None, 0, 0
+        self._best = BestSoFar(self.min_delta)
+        self._reduced, self._spent, self._cooling = 1.0, 0, 0
         self._rates = []
 
     @hookimpl
@@ -46,19 +48,12 @@ class ReduceOnPlateau:
 
     @hookimpl
     def on_run_start(self, run):
-        # Asked before the first step, since a mistyped name would otherwise never reduce anything.
-        self._monitor, direction = run.monitor, run.direction
-        if self.monitor:
-            self._monitor, direction = run.resolve_monitor(self.monitor, "schedule.monitor")
-        self._sign = 1 if direction == "max" else -1
+        self._best.start(run, self.monitor, "schedule.monitor")
 
     @hookimpl
     def on_evaluation_end(self, metrics):
-        if self._monitor not in metrics:
-            raise UserError(f"schedule.monitor={self._monitor}: the evaluation did not measure it.")
-        value = self._sign * metrics[self._monitor]
-        if not math.isnan(value) and (self._best is None or value > self._best + self.min_delta):
-            self._best, self._spent = value, 0
+        if self._best.improves(metrics):
+            self._spent = 0
         elif self._cooling == 0:
             self._spent += 1
         self._cooling = max(self._cooling - 1, 0)
@@ -69,8 +64,8 @@ class ReduceOnPlateau:
                 rate.step(rate.last_epoch)  # for the step to come already
 
     def state_dict(self):
-        return {"reduced": self._reduced, "best": self._best, "spent": self._spent, "cooling": self._cooling}
+        return {"reduced": self._reduced, "best": self._best.best, "spent": self._spent, "cooling": self._cooling}
 
     def load_state_dict(self, state):
-        self._reduced, self._best = state["reduced"], state["best"]
+        self._reduced, self._best.best = state["reduced"], state["best"]
         self._spent, self._cooling = state["spent"], state["cooling"]
