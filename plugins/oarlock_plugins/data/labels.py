@@ -30,7 +30,7 @@ def encode(values, class_names, where):
     """Targets as class numbers, int64, in the shape of `values`.
 
     Args:
-        values: names, or class numbers; numbers in a text are taken for names first.
+        values: names, or class numbers, which may be floats; numbers in a text are taken for names first.
         class_names: by number.
         where: from the place of a row to what a person calls it, `lambda row: f"rows.csv, line {row + 2}"`.
 
@@ -52,12 +52,12 @@ def encode(values, class_names, where):
             row = int(np.argwhere(texts == unknown[0])[0][0])
             raise UserError(f"{where(row)}: '{unknown[0]}' is no class. {nearest(unknown[0], numbers)}")
         return np.array([known[name] for name in names], "int64")[places].reshape(values.shape)
-    if kind not in "iub":
+    whole = kind == "f" and bool(np.all(values == np.floor(values)))  # infinity too, which is found below
+    if kind not in "iub" and not whole:
         raise UserError(f"{where(0)}: the targets are {values.dtype}; expected class names, or numbers from 0 to "
                         f"{len(class_names) - 1}.")  # fmt: skip
-    found = values.astype("int64")
-    wrong = np.argwhere((found < 0) | (found >= len(class_names)))
+    wrong = np.argwhere((values < 0) | (values >= len(class_names))) if kind != "b" else ()
     if len(wrong):
-        number = found[tuple(wrong[0])]
+        number = values[tuple(wrong[0])]
         raise UserError(f"{where(int(wrong[0][0]))}: {number} is no class; expected 0 to {len(class_names) - 1}.")
-    return found
+    return values.astype("int64")

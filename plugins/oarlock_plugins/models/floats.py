@@ -6,15 +6,18 @@ from oarlock import InputSpec, UserError
 
 
 def require_floats(spec, name):
-    """Refuse data whose single input has other numbers than floating-point ones.
+    """Refuse data whose single input has other numbers than floating-point ones, or a number a row and no axis.
 
     Args:
         spec: the `ModelSpec` of the data.
         name: the model's.
 
     Raises:
-        UserError: the input has other numbers.
+        UserError: the input is such a one.
     """
     if isinstance(spec.inputs, InputSpec) and "float" not in spec.inputs.dtype:
         raise UserError(f"model={name} needs floating-point inputs; the data has {spec.inputs.dtype}.\n"
                         "data=arrays divides them by data.scale=255, or another number, which makes them so.")  # fmt: skip
+    if isinstance(spec.inputs, InputSpec) and not spec.inputs.shape:
+        raise UserError(f"model={name} needs inputs of shape [rows, values]; the data has [rows].\n"
+                        "Give each row an axis: inputs.reshape(-1, 1).")  # fmt: skip

@@ -50,6 +50,10 @@ class Classification:
 
         targets = batch.targets
         if targets.ndim == output.ndim:  # Paddle smooths targets of shape [rows, 1] by another path, which wants floats
+            if targets.shape[-1] != 1:
+                shown = ", ".join(["rows", *map(str, targets.shape[1:])])
+                raise UserError(f"task=classification needs one class a row, [rows] or [rows, 1]; the data has targets "
+                                f"[{shown}].\nOf one-hot targets take the argmax.")  # fmt: skip
             targets = targets.squeeze(-1)
         return functional.cross_entropy(output, targets, label_smoothing=self.label_smoothing)
 
@@ -63,5 +67,5 @@ class Classification:
     def build_metrics(self, data):
         if data.class_names is None:
             raise UserError("task=classification needs data with class_names. Try task=regression; or, where the numbers are "
-                            "classes, name them with data.class_names=[…] or data.target_kind=classes.")  # fmt: skip
+                            "classes, name them with data.class_names=[…], of a CSV file with data.target_kind=classes.")  # fmt: skip
         return {"accuracy": Accuracy()}

@@ -186,3 +186,20 @@ def test_it_learns_what_the_rows_say(train, tmp_path):
     np.savez(tmp_path / "rows.npz", inputs=inputs, targets=np.where(inputs[:, 0] > inputs[:, 1], "left", "right"))
     run = train("data=arrays", f"data.path={tmp_path / 'rows.npz'}", "model.widths=[16]", "trainer.epochs=10")
     assert run.result.metrics["test/accuracy"] > 0.9
+
+
+def test_classes_may_be_written_as_floats(tmp_path):
+    write(tmp_path / "rows.npz", rows=3, targets=np.array([1.0, 0.0, 1.0]))
+    data = ArrayFiles(path=str(tmp_path / "rows.npz"), class_names=["no", "yes"], **NO_SPLIT).build_data()
+    assert data.train.targets.tolist() == [1, 0, 1]
+    assert data.train.targets.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [([0.0, 2.0, 1.0], r"row 1: 2\.0 is no class; expected 0 to 1"), ([0.0, 0.5, 1.0], r"the targets are float32")],
+)
+def test_other_floats_are_no_classes(tmp_path, targets, message):
+    write(tmp_path / "rows.npz", rows=3, targets=np.array(targets))
+    with pytest.raises(oarlock.UserError, match=message):
+        ArrayFiles(path=str(tmp_path / "rows.npz"), class_names=["no", "yes"], **NO_SPLIT).build_data()

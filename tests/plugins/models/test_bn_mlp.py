@@ -97,3 +97,10 @@ def test_dropout_zeroes_its_share_in_training_only():
 def test_what_cannot_be_built_is_refused(train, option, message):
     with pytest.raises(oarlock.UserError, match=message):
         train(f"model.{option}")
+
+
+@pytest.mark.parametrize("model", ["bn_mlp", "linear", "lenet", "resnet"])
+def test_a_number_a_row_needs_an_axis(train, tmp_path, model):
+    np.savez(tmp_path / "rows.npz", inputs=np.ones(60), targets=np.arange(60) % 2)
+    with pytest.raises(oarlock.UserError, match=rf"model={model} needs inputs of shape .*has \[rows\]\.\n.*reshape"):
+        train("data=arrays", f"data.path={tmp_path / 'rows.npz'}", f"model={model}")

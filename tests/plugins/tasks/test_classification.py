@@ -70,6 +70,19 @@ def test_data_without_classes_is_refused(train):
         train("data=toy")
 
 
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+def test_one_hot_targets_are_refused_with_the_way_out(train, tmp_path, engine):
+    np.savez(tmp_path / "rows.npz", inputs=np.ones((60, 4)), targets=np.eye(3, dtype=int)[np.arange(60) % 3])
+    with pytest.raises(oarlock.UserError, match=r"one class a row, .* targets \[rows, 3\]\.\nOf one-hot .* argmax"):
+        train(
+            "data=arrays",
+            f"data.path={tmp_path / 'rows.npz'}",
+            "trainer.batch_size=8",
+            f"trainer.engine={engine}",
+            callbacks="",
+        )
+
+
 def test_a_smoothing_of_one_is_refused(train):
     with pytest.raises(oarlock.UserError, match=r"task\.label_smoothing=1\.0: expected 0 <= label_smoothing < 1"):
         train("task.label_smoothing=1")

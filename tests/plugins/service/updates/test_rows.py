@@ -135,7 +135,7 @@ def test_files_without_a_row_are_passed_over(tmp_path, capsys):
         ({"inputs": np.full((2, 4), -1.0), "targets": [0, 1]}, r"inputs holds float32 values that are no uint8"),
         ({"inputs": np.ones((2, 4)), "targets": [0, 1, 1]}, r"different numbers of rows: 2, 3"),
         ({"inputs": np.ones((2, 4)), "targets": [0, 2]}, r"row 1: 2 is no class; expected 0 to 1"),
-        ({"inputs": np.ones((2, 4)), "targets": [0.0, 1.0]}, r"the targets are float32; expected class names"),
+        ({"inputs": np.ones((2, 4)), "targets": [0.5, 1.0]}, r"the targets are float32; expected class names"),
         ({"input": np.ones((2, 4)), "targets": [0, 1]}, r"it has no array 'inputs'. Did you mean 'input'\?"),
     ],
 )
