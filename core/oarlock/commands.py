@@ -116,7 +116,7 @@ def train_config(
 
 
 def resume(
-    folder: Path,
+    folder: Path | str,
     overrides: Sequence[str] = (),
     say: Any = print,
     last: bool = False,
@@ -138,7 +138,7 @@ def resume(
     Raises:
         UserError: the folder is no run, an override would make another run of it, or versions have changed.
     """
-    host = host or load_host()
+    host, folder = host or load_host(), Path(folder)
     record = RunFolder(folder)
     for override in vetting.parse(overrides):
         if not any(override.key_or_group == key or override.key_or_group.startswith(key + ".") for key in RESUMABLE):
@@ -168,6 +168,7 @@ def resume(
         if path is not None:
             refuse_changed_data(run, files, folder)
             snapshot.put_back(run, files, path.name)
+            _refuse_shorter(run, overrides)
             if _longer(record, run):
                 run.stop_reason, run.status = "", "running"
             run.history = record.truncate_metrics(int(state["rows"]))
@@ -189,6 +190,17 @@ def resume(
                       runtime=run.runtime, times=times, **now)  # fmt: skip
         execute(run, signals)
     return run
+
+
+def _refuse_shorter(run: Run, overrides: Sequence[str]) -> None:
+    """A run cannot be given fewer steps than it has made."""
+    trainer = run.config.trainer
+    made = {"trainer.epochs": (trainer.epochs, run.epoch + (run.position > 0), "begun {} epochs"),
+            "trainer.max_steps": (trainer.max_steps, run.step, "made {} steps")}  # fmt: skip
+    for override in overrides:
+        wanted, least, what = made.get(override.lstrip("+").partition("=")[0], (None, 0, ""))
+        if wanted is not None and wanted < least:
+            raise UserError(f"{override}: the run has {what.format(least)} already.")
 
 
 def _longer(record: RunFolder, run: Run) -> bool:

@@ -7,7 +7,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -82,8 +82,27 @@ def verify(cls: type, hooks: Mapping[str, Collection[str]]) -> None:
     if hasattr(cls, "state_dict") and not hasattr(cls, "load_state_dict"):
         raise BadComponent(f"{where} has state_dict but no load_state_dict: its runs could not be resumed")
     names = {name for base in cls.__mro__[:-1] for name in vars(base)}
-    for name in sorted(names - {"__dict__", "__weakref__"}):
-        method = getattr(cls, name, None)
+    verify_hooks(cls, names - {"__dict__", "__weakref__"}, where, hooks)
+
+
+def verify_hooks(owner: object, names: Iterable[str], where: str, hooks: Mapping[str, Collection[str]]) -> list[str]:
+    """Refuse hook implementations that would fail later or never be called.
+
+    Args:
+        owner: a class or an object.
+        names: its attributes.
+        where: what a person calls it.
+        hooks: the arguments of every hook, by its name.
+
+    Returns:
+        the names of those that are marked.
+
+    Raises:
+        BadComponent: a method bears a hook's name without the mark, or a marked one is no hook or takes what it lacks.
+    """
+    found = []
+    for name in sorted(names):
+        method = getattr(owner, name, None)
         if not callable(method):
             continue
         marked = hasattr(method, "oarlock_impl")
@@ -91,6 +110,8 @@ def verify(cls: type, hooks: Mapping[str, Collection[str]]) -> None:
             raise BadComponent(f"{where}.{name} bears the name of a hook but is not marked: add @hookimpl")
         if marked:
             _verify_hook(f"{where}.{name}", name, method, hooks)
+            found.append(name)
+    return found
 
 
 def verify_types(cls: type) -> None:

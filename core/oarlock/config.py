@@ -13,8 +13,9 @@ from typing import Any
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra._internal.utils import create_config_search_path
+from hydra.core.default_element import ResultDefault
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Glob, Override
 from hydra.core.utils import JobRuntime, setup_globals
@@ -294,12 +295,31 @@ class Loader(ConfigLoaderImpl):
         """Whether a key chooses options of a group: of ours, of Hydra's, or of a folder of the user's files."""
         return key == "experiment" or key in self.host.registry.groups or self.repository.group_exists(key)
 
+    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
+        return super()._compose_config_from_defaults_list(_experiments_last(defaults), repo)
+
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]
     ) -> tuple[list[Override], CachingConfigRepository]:
         parsed, repository = parse(overrides), BoundedRepository(self.repository)
         self._process_config_searchpath(config_name, parsed, repository)
         return parsed, repository
+
+
+def _experiments_last(defaults: list[ResultDefault]) -> list[ResultDefault]:
+    """The defaults list with what the command line adds before the experiments, whose values it would cover otherwise."""
+    parents = {one.config_path: one.parent for one in defaults}
+
+    def is_of_experiment(one: ResultDefault) -> bool:
+        path = one.config_path
+        while parents.get(path) not in (None, CONFIG_NAME):
+            path = parents[path]
+        return (path or "").startswith("experiment/")
+
+    of_experiments = [is_of_experiment(one) for one in defaults]
+    return [
+        one for wanted in (False, True) for one, found in zip(defaults, of_experiments, strict=True) if found == wanted
+    ]
 
 
 def _searched(config: DictConfig, path: str) -> bool:

@@ -79,10 +79,15 @@ class VettedFileSource(FileConfigSource):
 
 
 def _vet_defaults(config: Container) -> None:
-    """A mistyped keyword before a group is one that Hydra fails on without a word."""
+    """A mistyped keyword before a group is one that Hydra fails on without a word, as is a list after an override."""
     defaults = config._get_node("defaults") if isinstance(config, DictConfig) else None
+    overrides = False
     for item in defaults._iter_ex(resolve=False) if isinstance(defaults, ListConfig) else []:
         for key in item if isinstance(item, DictConfig) else []:
+            is_override = "override" in str(key).split()[:-1]
+            if overrides and not is_override and isinstance(item._get_node(key), ListConfig):
+                raise ValueError(f"'{key}' stands after an override; in a defaults list the overrides come last")
+            overrides = overrides or is_override
             for word in str(key).split()[:-1]:
                 if word not in ("override", "optional"):
                     raise ValueError(f"'{key}' in the defaults list. {nearest(word, ['override', 'optional'])}")

@@ -83,6 +83,8 @@ def gpu_count() -> int:
 def setup_device(requested: str, deterministic: bool) -> str:
     """Choose the device for everything that is built from now on; returns its name."""
     paddle = import_paddle()
+    if not paddle.in_dynamic_mode():  # as in any other thread than the one that has imported Paddle
+        paddle.disable_static()
     device = resolve_device(requested, gpu_count(), paddle.__version__)
     flags = deterministic_flags(deterministic, device)
     if flags:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from oarlock.data import Arrays, Batch
@@ -47,6 +47,8 @@ def evaluate(run: Run, part: Any, keep: bool = False) -> dict[str, float]:
 
     own = run.hook.evaluate(run=run, data=part)
     if own is not None:
+        if not isinstance(own, Mapping):
+            raise UserError(f"evaluate returned {type(own).__name__}; expected a dict of numbers by name.")
         return {name: _number(value) for name, value in own.items()}
     training = run.model.training
     layers = run.model.sublayers(include_self=True)

@@ -13,10 +13,11 @@ import pluggy
 from omegaconf import DictConfig
 
 from oarlock.checking import chosen_components, instantiate, plain_values
-from oarlock.data import Arrays, Data
+from oarlock.component import BadComponent, verify_hooks
+from oarlock.data import Arrays, Data, ModelSpec
 from oarlock.device import precision_policy, setup_device
-from oarlock.errors import UserError
-from oarlock.evaluation import resolve_monitor
+from oarlock.errors import UserError, warn
+from oarlock.evaluation import Metric, resolve_monitor
 from oarlock.feeding import build_feeder
 from oarlock.kept import Kept
 from oarlock.optimization import BuiltOptimizer, claim_groups, claim_parameters, trainable
@@ -65,8 +66,9 @@ def build_run(
         if hasattr(part, "__len__") and len(part) == 0:
             raise UserError(f"data={chosen['data'].partition('/')[2]}: its {split} split has no rows.")
     spec = run.data.model_spec()
+    _warn_of_doubles(run, spec)
     run.model = _required(run, "build_model", "model", spec=spec)
-    run.measures = run.hook.build_metrics(data=run.data) or {}
+    run.measures = _measures(run)
     run.monitor, run.direction = resolve_monitor(trainer.monitor, run.measures, run.splits)
     run.feeder = build_feeder(run.data, trainer, root.seed, run.kept)
     run.total_steps = count_steps(run.feeder.steps_per_epoch, trainer.epochs, trainer.max_steps)
@@ -95,6 +97,9 @@ def complete_run(run: Run) -> None:
     if training_step is not None:
         _refuse_beside_custom_step(run)
         run.training_step, run.engine = build_custom_step(run, training_step), "custom"
+        if not run.optimizers:
+            warn(f"task={run.components_chosen['task'].partition('/')[2]}: its training step makes its optimizer without "
+                 "run.build_optimizer, so no checkpoint holds its state: a resumed run will not be exact")  # fmt: skip
         return
     groups = run.hook.build_parameter_groups(model=run.model)
     parameters: list[Any] = groups if groups is not None else list(trainable(run.model).values())
@@ -136,12 +141,34 @@ def seed_everything(seed: int) -> None:
 def _register(host: Host, components: dict[str, Any], hooks: Sequence[object]) -> pluggy.PluginManager:
     """A plugin manager with this run's components. Reversed, since pluggy calls the last registered first."""
     manager = host.run_manager()
-    for caller in reversed(hooks):
-        manager.register(caller)
+    for name, caller in reversed(_callers(hooks, host).items()):
+        manager.register(caller, name=name)
     for path, component in reversed(components.items()):
         manager.register(component, name=path)
     manager.check_pending()
     return manager
+
+
+def _callers(hooks: Sequence[object], host: Host) -> dict[str, object]:
+    """The caller's own hook implementations, by what messages call them.
+
+    Raises:
+        UserError: one of them would fail later, or never be called.
+    """
+    if not isinstance(hooks, (list, tuple)):
+        raise UserError(f"hooks={hooks!r}: expected a list of objects with @hookimpl methods.")
+    named: dict[str, object] = {}
+    for number, caller in enumerate(hooks):
+        name = f"hooks[{number}] ({type(caller).__name__})"
+        if isinstance(caller, type):
+            raise UserError(f"hooks[{number}]={caller.__name__}: it is a class; give an instance, {caller.__name__}().")
+        try:
+            if not verify_hooks(caller, dir(caller), name, host.hooks):
+                raise UserError(f"{name}: none of its methods is marked @hookimpl, so it would never be called.")
+        except BadComponent as error:
+            raise UserError(f"{error}.") from error
+        named[name] = caller
+    return named
 
 
 def _data(run: Run) -> Data:
@@ -177,7 +204,33 @@ def _required(run: Run, hook: str, path: str, **arguments: Any) -> Any:
         if not any(implementation.plugin_name == path for implementation in getattr(run.hook, hook).get_hookimpls()):
             raise UserError(f"{path}={name}: its class has no {hook}. Is it registered in the right group?")
         raise UserError(f"{path}={name}: its {hook} returned nothing.")
+    paddle = import_paddle()
+    kind = {"build_data": Data, "build_model": paddle.nn.Layer, "build_optimizer": paddle.optimizer.Optimizer}[hook]
+    if not isinstance(built, kind):
+        raise UserError(f"{path}={run.components_chosen[path].partition('/')[2]}: its {hook} returned "
+                        f"{type(built).__name__}; expected {kind.__module__.partition('.')[0]}'s {kind.__name__}.")  # fmt: skip
     return built
+
+
+def _measures(run: Run) -> dict[str, Metric]:
+    """The task's metrics.
+
+    Raises:
+        UserError: they are something else, or one does not say whether more is better.
+    """
+    measures: Any = run.hook.build_metrics(data=run.data) or {}
+    where = f"task={run.components_chosen['task'].partition('/')[2]}: its build_metrics returned"
+    if not isinstance(measures, Mapping):
+        raise UserError(f"{where} {type(measures).__name__}; expected a dict of metrics by name.")
+    # A task that evaluates by itself only says which metrics there are.
+    needed = () if run.hook.evaluate.get_hookimpls() else ("update", "accumulate", "reset")
+    for name, metric in measures.items():
+        if isinstance(metric, type) or not all(hasattr(metric, one) for one in needed):
+            raise UserError(f"{where} {name!r}: {metric!r}; expected an object with update, accumulate and reset.")
+        if getattr(metric, "direction", None) not in ("max", "min"):
+            raise UserError(f"{where} {name!r} with direction={getattr(metric, 'direction', None)!r}; expected 'max' where "
+                            "more is better, or 'min'.")  # fmt: skip
+    return dict(measures)
 
 
 def _first(functions: tuple[Callable[..., Any], ...]) -> Callable[..., Any]:
@@ -226,6 +279,14 @@ def _refuse_beside_custom_step(run: Run) -> None:
                     f"task={run.components_chosen['task'].partition('/')[2]} brings its own training step, in which "
                     f"the {hook} of {implementation.plugin_name} has no part.\nLeave {implementation.plugin_name} out."
                 )
+
+
+def _warn_of_doubles(run: Run, spec: ModelSpec) -> None:
+    """NumPy's own floating-point numbers are not those of Paddle's layers, whose error does not say whose they are."""
+    specs = spec.inputs.values() if isinstance(spec.inputs, Mapping) else [spec.inputs]
+    if any(one.dtype == "float64" for one in specs) and import_paddle().get_default_dtype() == "float32":
+        warn(f"data={run.components_chosen['data'].partition('/')[2]}: its inputs are float64, and layers compute in float32; "
+             "give inputs.astype('float32')")  # fmt: skip
 
 
 def _refuse_few_rows(run: Run) -> None:

@@ -32,22 +32,30 @@ def claim_parameters(manager: pluggy.PluginManager, model: paddle.nn.Layer) -> d
     Raises:
         UserError: two components claim the decay of one parameter.
     """
-    paths = {parameter.name: path for path, parameter in trainable(model).items()}
     claims: dict[str, str] = {}
     for implementation in reversed(manager.hook.prepare_parameters.get_hookimpls()):
         refuse_wrapper(implementation, "prepare_parameters", "is asked one component at a time")
         claimed: Any = implementation.function(*[model for name in implementation.argnames if name == "model"]) or ()
-        for parameter in claimed:
-            path = paths.get(parameter.name)
-            if path is None:
-                continue
-            if path in claims:
-                raise UserError(
-                    f"{claims[path]} and {implementation.plugin_name} both decay '{path}'.\n"
-                    "Leave one of them out, or give it a coefficient of 0."
-                )
-            claims[path] = implementation.plugin_name
+        claim(claims, claimed, implementation.plugin_name, model)
     return claims
+
+
+def claim(claims: dict[str, str], parameters: Sequence[Any], owner: str, model: paddle.nn.Layer) -> None:
+    """Add what a component decays to the claims.
+
+    Raises:
+        UserError: another one decays a parameter of it.
+    """
+    paths = {parameter.name: path for path, parameter in trainable(model).items()}
+    for parameter in parameters:
+        path = paths.get(parameter.name)
+        if path is None:
+            continue
+        if path in claims:
+            raise UserError(
+                f"{claims[path]} and {owner} both decay '{path}'.\nLeave one of them out, or give it a coefficient of 0."
+            )
+        claims[path] = owner
 
 
 def claim_groups(claims: dict[str, str], groups: Sequence[dict[str, Any]], model: paddle.nn.Layer) -> None:
@@ -57,9 +65,14 @@ def claim_groups(claims: dict[str, str], groups: Sequence[dict[str, Any]], model
         UserError: somebody but the optimizer has claimed one of them.
     """
     paths = {parameter.name: path for path, parameter in trainable(model).items()}
+    apart = (
+        "optimizer" in claims.values()
+    )  # one that decays apart from the gradient leaves the same ones out of a group
     for group in groups:
         for parameter in group["params"] if group.get("weight_decay") else []:
             path = paths.get(parameter.name, parameter.name)
+            if apart and path not in claims:
+                continue
             if claims.setdefault(path, "a parameter group") not in ("a parameter group", "optimizer"):
                 raise UserError(
                     f"{claims[path]} and a parameter group with weight_decay both decay '{path}'.\n"

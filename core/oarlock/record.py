@@ -111,7 +111,7 @@ class RunFolder:
     def read_metrics(self) -> list[dict[str, Any]]:
         """The evaluations so far; a torn last line is left out."""
         rows = []
-        for line in (self.path / METRICS).read_text(encoding="utf-8").splitlines():
+        for line in (self.path / METRICS).read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 rows.append(json.loads(line))
             except ValueError:

@@ -26,7 +26,7 @@ from oarlock.selection import flags_of
 from oarlock.translation import user_errors
 
 
-def load_run(folder: Path, overrides: Sequence[str] = ()) -> Run:
+def load_run(folder: Path | str, overrides: Sequence[str] = ()) -> Run:
     """A recorded run, built again with its best weights and in eval mode; nothing is trained or written.
 
     Of other data it takes the rows alone: classes and preprocessing are a part of what was trained.
@@ -39,7 +39,7 @@ def load_run(folder: Path, overrides: Sequence[str] = ()) -> Run:
         UserError: it is no run, has no intact checkpoint, a component of it is not installed, or the data has other
             classes or another form than that which it was trained on.
     """
-    host = load_host()
+    host, folder = load_host(), Path(folder)
     record = RunFolder(folder)
     composed = load_recorded(host, record, overrides)
     files, path = intact(folder)
@@ -105,14 +105,14 @@ def _classes(names: Sequence[str] | None) -> str:
     return f"the classes {', '.join(names[:5])}" + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def load_experiment(folder: Path) -> config.Experiment:
+def load_experiment(folder: Path | str) -> config.Experiment:
     """What a recorded run was made of, as plain data: to be changed, and trained as another run.
 
     Raises:
         UserError: it is no run, or a component of it is not installed.
     """
     host = load_host()
-    return _plain(load_recorded(host, RunFolder(folder)), host, ())
+    return _plain(load_recorded(host, RunFolder(Path(folder))), host, ())
 
 
 def vary_experiment(experiment: config.Experiment, overrides: Sequence[str]) -> config.Experiment:
@@ -142,7 +142,7 @@ def _plain(composed: DictConfig, host: Host, overrides: Sequence[str]) -> config
     return config.Experiment(plain_values(composed), chosen, list(overrides), flags_of(os.environ))
 
 
-def evaluate(folder: Path, overrides: Sequence[str] = (), splits: Sequence[str] = ()) -> dict[str, float]:
+def evaluate(folder: Path | str, overrides: Sequence[str] = (), splits: Sequence[str] = ()) -> dict[str, float]:
     """The best weights of a run on its validation and test data, or on other data.
 
     Raises:

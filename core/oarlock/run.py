@@ -12,7 +12,7 @@ from oarlock.config_text import config_text
 from oarlock.device import generator_seeder
 from oarlock.errors import RunFailed, UserError, warn
 from oarlock.evaluation import resolve_monitor
-from oarlock.optimization import BuiltOptimizer, flat_parameters, refuse_wrapper
+from oarlock.optimization import BuiltOptimizer, claim, flat_parameters, refuse_wrapper
 from oarlock.step import read_losses
 
 if TYPE_CHECKING:
@@ -178,6 +178,9 @@ class Run:
         Args:
             parameters: the parameters that it moves, or parameter groups.
             component: an instance with `build_optimizer`, from a field of the task or from `components`.
+
+        Raises:
+            UserError: a parameter is not the model's, or another component decays it too.
         """
         known = {parameter.name for parameter in self.model.parameters()}
         if any(parameter.name not in known for parameter in flat_parameters(parameters)):
@@ -187,16 +190,36 @@ class Run:
         def build(parameters: Sequence[Any], schedule: Callable[[float], Any]) -> Any:
             return call(component.build_optimizer, parameters=parameters, schedule=schedule)
 
+        if hasattr(component, "prepare_parameters") and component not in self.components.values():
+            moved = {parameter.name: path for path, parameter in self.model.named_parameters()
+                     if parameter.name in {one.name for one in flat_parameters(parameters)}}  # fmt: skip
+            for path in moved.values():
+                if self.claims.get(path) == "optimizer":  # what this one moves is not that one's
+                    del self.claims[path]
+            claimed = call(component.prepare_parameters, model=self.model) or ()
+            claim(self.claims, [one for one in claimed if one.name in moved], type(component).__name__, self.model)
         built = BuiltOptimizer(parameters, build, self.schedule)
         self.optimizers.append(built)
         return built.optimizer
 
     def schedule(self, learning_rate: float) -> Any:
-        """The learning rate over this run, from the schedule component."""
+        """The learning rate over this run, from the schedule component.
+
+        Raises:
+            UserError: it is no learning rate, or follows a metric that nobody gives it.
+        """
+        from paddle.optimizer.lr import LRScheduler, ReduceOnPlateau
+
         rate = self.hook.build_schedule(learning_rate=learning_rate, total_steps=self.total_steps)
-        if rate is None:
-            name = self.components_chosen["schedule"].partition("/")[2]
-            raise UserError(f"schedule={name}: its build_schedule returned nothing.")
+        name = self.components_chosen["schedule"].partition("/")[2]
+        if not isinstance(rate, (float, int, LRScheduler)):
+            what = "nothing" if rate is None else type(rate).__name__
+            raise UserError(
+                f"schedule={name}: its build_schedule returned {what}; expected a number or Paddle's LRScheduler."
+            )
+        if isinstance(rate, ReduceOnPlateau) and not hasattr(self.components["schedule"], "on_evaluation_end"):
+            raise UserError(f"schedule={name}: its rate follows a metric, and nothing steps it.\n"
+                            "Step it in on_evaluation_end, with the metric.")  # fmt: skip
         return rate
 
     def flat(self, hook: str, *arguments: str) -> tuple[Callable[..., Any], ...]:

@@ -32,7 +32,7 @@ class Runner:
     def train(
         self,
         experiment: config.Experiment,
-        folder: Path,
+        folder: Path | str,
         hooks: Sequence[object] = (),
         keeps: Callable[[Run], bool] | None = None,
         command: Sequence[str] | None = None,
@@ -54,7 +54,7 @@ class Runner:
         """
         typed = self._typed(experiment)
         command = experiment.command if command is None else command
-        run = train_config(self._host, typed, folder, number=False, hooks=hooks, command=command, kept=self._kept,
+        run = train_config(self._host, typed, Path(folder), number=False, hooks=hooks, command=command, kept=self._kept,
                            keeps=keeps)  # fmt: skip
         return result_of(run)
 
@@ -73,7 +73,7 @@ class Runner:
         self._kept.keep("configuration", key, (typed, experiment.values), most=8)
         return typed
 
-    def resume(self, folder: Path, hooks: Sequence[object] = ()) -> Result | None:
+    def resume(self, folder: Path | str, hooks: Sequence[object] = ()) -> Result | None:
         """Continue a run, as `oarlock resume` does; None where it has ended already.
 
         Raises:

@@ -31,14 +31,23 @@ def build_eager_step(run: Run) -> Step:
     parameters = run.optimizers[0].parameters
     precision, scaler = run.precision, run.scaler
 
+    task = f"task={run.components_chosen['task'].partition('/')[2]}"
+    tried = False
+
     def loss_of(batch: Batch) -> paddle.Tensor:
         loss = compute_loss(forward(model, batch), batch)
+        if not tried and getattr(loss, "size", 0) != 1:
+            shape = list(getattr(loss, "shape", [])) or type(loss).__name__
+            raise UserError(
+                f"{task}: its compute_loss returned {shape}; expected a tensor of one number, as mean() gives."
+            )
         for penalty in penalties:
             extra = penalty(model)
             loss = loss if extra is None else loss + extra
         return loss
 
     def step(batches: Sequence[Batch]) -> paddle.Tensor:
+        nonlocal tried
         total = None
         rows = sum(batch.size for batch in batches) if len(batches) > 1 else 0
         for batch in batches:
@@ -52,6 +61,11 @@ def build_eager_step(run: Run) -> Step:
             (scaler.scale(loss) if scaler is not None else loss).backward()
             loss = loss.detach()
             total = loss if total is None else total + loss
+        if not tried and all(parameter.grad is None for parameter in parameters):
+            raise UserError(
+                f"{task}: no parameter has a gradient of its loss; a tensor on the way was detached, or made anew."
+            )
+        tried = True
         if scaler is not None and (clips or after_backward):
             scaler.unscale_(optimizer)
         for hook in after_backward:
@@ -111,4 +125,12 @@ def build_custom_step(run: Run, training_step: Callable[[Batch], paddle.Tensor])
             f"task={run.components_chosen['task'].partition('/')[2]} brings its own training step; it works with "
             "trainer.accumulate_steps=1 and trainer.precision=fp32."
         )
-    return lambda batches: training_step(batches[0])
+
+    def step(batches: Sequence[Batch]) -> paddle.Tensor:
+        loss = training_step(batches[0])
+        if loss is None:
+            raise UserError(f"task={run.components_chosen['task'].partition('/')[2]}: its training step returned nothing; "
+                            "expected the loss.")  # fmt: skip
+        return loss
+
+    return step

@@ -64,6 +64,21 @@ def test_own_experiment(conf):
     assert config["trainer"]["epochs"] == 6
 
 
+def test_what_is_added_on_the_command_line_has_the_options_that_a_file_gives_it(conf):
+    flag = conf({
+        "experiment/mine.yaml": GLOBAL + "regularizer: {elastic_net: {l1: 0.5}}\n",
+        "experiment/more.yaml": GLOBAL + "defaults:\n  - /callback: [frozen_batch_norm]\n"
+                                         "callback: {ema: {decay: 0.5}}\n",
+        "optimizer/mine.yaml": "defaults: [momentum, _self_]\nmomentum: 0.8\n",
+    })  # fmt: skip
+    added = ["+regularizer=elastic_net", "+callback=ema", "optimizer=mine"]
+    config = composed(flag, "experiment=[mine,more]", *added, "regularizer.elastic_net.l2=0.25")
+    assert config["regularizer"] == {"elastic_net": {"l1": 0.5, "l2": 0.25}}
+    assert config["callback"]["ema"] == {"decay": 0.5}
+    assert list(config["callback"]) == ["progress", "early_stopping", "ema", "frozen_batch_norm"]
+    assert config["optimizer"]["momentum"] == 0.8
+
+
 def test_own_option_of_a_group(conf):
     flag = conf({"optimizer/mine.yaml": "defaults: [momentum, _self_]\nmomentum: 0.8\n"})
     assert composed(flag, "optimizer=mine")["optimizer"]["momentum"] == 0.8
@@ -94,6 +109,10 @@ def test_own_option_of_a_list_group(conf):
         ({"experiment/a.yaml": GLOBAL + "defaults: [/optimizer: sgd]\n"}, "experiment=a", "override /optimizer"),
         ({"experiment/a.yaml": GLOBAL + "defaults: [override /optimzer: sgd]\n"}, "experiment=a", "mean 'optimizer'?"),
         ({"experiment/a.yaml": GLOBAL + "defaults: [overide /task: regression]\n"}, "experiment=a", "mean 'override'?"),
+        (
+            {"experiment/a.yaml": GLOBAL + "defaults: [override /regularizer: [l2], /regularizer: [clip_norm]]\n"},
+            "experiment=a", "'/regularizer' stands after an override; in a defaults list the overrides come last",
+        ),
         ({"experiment/a.yaml": GLOBAL + "defaults: [/nowhere]\n"}, "experiment=a", "nowhere: there is no such conf"),
         ({"experiment/abc.yaml": GLOBAL}, "experiment=abd", "Did you mean 'abc'?"),
     ],

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import yaml
 
 import oarlock as package
-from oarlock import UserError, checkpoint, commands, recorded
+from oarlock import UserError, checkpoint, commands, hookimpl, recorded
 from oarlock.record import RunFolder
+from tests.conftest import environment
 
 QUICK = ["model.widths=[16]", "callback=[]", "trainer.epochs=3"]
 
@@ -136,6 +140,80 @@ def test_resume_refuses_what_would_be_another_run(run):
     said = []
     assert commands.resume(folder, say=said.append) is None
     assert "completed already" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("trainer.max_steps=10", "the run has made 66 steps already"), ("trainer.epochs=1", "the run has begun 2 epochs")],
+)
+def test_a_run_is_not_resumed_to_less_than_it_has_done(run, override, message):
+    folder = run("trainer.epochs=2").folder
+    before = (folder / "config.yaml").read_text()
+    with pytest.raises(UserError, match=rf"{override}: {message}"):
+        commands.resume(folder, [override])
+    assert (folder / "config.yaml").read_text() == before
+
+
+class Hears:
+    @hookimpl
+    def on_epoch_end(self, run):
+        heard.append(run.epoch)
+
+
+class Forgotten:
+    def on_epoch_end(self, run):
+        heard.append(run.epoch)
+
+
+class Mistyped:
+    @hookimpl
+    def on_epoch_ends(self, run):
+        heard.append(run.epoch)
+
+
+heard = []
+
+
+def test_hooks_of_the_caller(run, tmp_path):
+    heard.clear()
+    package.train(["trainer.epochs=2", "callback=[]", f"hydra.run.dir={tmp_path / 'heard'}"], hooks=[Hears(), Hears()])
+    assert heard == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("hooks", "message"),
+    [
+        ([Hears], r"hooks\[0\]=Hears: it is a class; give an instance, Hears\(\)"),
+        ([Hears(), {}], r"hooks\[1\] \(dict\): none of its methods is marked @hookimpl"),
+        ([Forgotten()], r"hooks\[0\] \(Forgotten\)\.on_epoch_end bears the name of a hook but is not marked"),
+        ([Mistyped()], r"on_epoch_ends is marked @hookimpl but there is no such hook\. Did you mean 'on_epoch_end'"),
+        (Hears(), r"expected a list of objects with @hookimpl methods"),
+    ],
+)
+def test_hooks_of_the_caller_that_would_never_be_called_are_refused(tmp_path, hooks, message):
+    with pytest.raises(UserError, match=message):
+        package.train([f"hydra.run.dir={tmp_path / 'run'}"], hooks=hooks)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("threads", [[True, False], [False, True]])
+def test_runs_in_a_thread_and_in_the_main_one_are_the_same(tmp_path, threads):
+    (tmp_path / "train.py").write_text(f"""
+import oarlock, threading
+for number, apart in enumerate({threads}):
+    def train(number=number):
+        oarlock.train(["trainer.epochs=1", "callback=[]", "model.widths=[8]", f"hydra.run.dir=run-{{number}}"])
+    if apart:
+        thread = threading.Thread(target=train)
+        thread.start()
+        thread.join()
+    else:
+        train()
+""")
+    done = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    first, second = ((tmp_path / f"run-{number}" / "metrics.jsonl").read_text() for number in (0, 1))
+    assert re.sub(r'"time": [\d.]+', "", first) == re.sub(r'"time": [\d.]+', "", second)
 
 
 def test_a_run_that_is_being_trained_cannot_be_resumed(run, oarlock):

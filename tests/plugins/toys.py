@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
+from typing import Optional
 
 import numpy as np
 
@@ -140,16 +141,20 @@ class Groups:
 
     Args:
         rates: the multipliers of the learning rate.
+        decay: the weight decay of each group; by default they have none of their own.
     """
 
     rates: list[float] = field(default_factory=lambda: [1.0])
+    decay: Optional[float] = None
 
     @hookimpl
     def build_parameter_groups(self, model):
         parameters = [parameter for parameter in model.parameters() if not parameter.stop_gradient]
         rates = [self.rates[number % len(self.rates)] for number in range(len(parameters))]
+        own = {} if self.decay is None else {"weight_decay": self.decay}
         return [
-            {"params": [parameter], "learning_rate": rate} for parameter, rate in zip(parameters, rates, strict=True)
+            {"params": [parameter], "learning_rate": rate, **own}
+            for parameter, rate in zip(parameters, rates, strict=True)
         ]
 
 

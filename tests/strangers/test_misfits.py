@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 MISFITS = '''
+from typing import Any
 from oarlock import component, hookimpl
 
 @component
@@ -87,10 +88,125 @@ class Watches:
     def on_run_end(self, run):
         print("ended", run.status)
 
+@component
+class Rows:
+    """Data that is no Data."""
+    @hookimpl
+    def build_data(self):
+        return [[1.0]], [0]
+
+@component
+class Function:
+    """A model that is no layer."""
+    @hookimpl
+    def build_model(self, spec):
+        return lambda rows: rows
+
+@component
+class Unstepped:
+    """An optimizer that is none."""
+    @hookimpl
+    def build_optimizer(self, parameters, schedule):
+        return object()
+
+@component
+class Words:
+    """A schedule that is a text."""
+    @hookimpl
+    def build_schedule(self, learning_rate):
+        return f"{learning_rate}, later less"
+
+@component
+class Plateau:
+    """A schedule that nobody gives its metric."""
+    @hookimpl
+    def build_schedule(self, learning_rate):
+        import paddle
+        return paddle.optimizer.lr.ReduceOnPlateau(learning_rate)
+
+class Share:
+    direction = "maximize"
+    def update(self, output, batch): pass
+    def accumulate(self): return 0.5
+    def reset(self): pass
+
+@component
+class Mistaken:
+    """A task with one mistake.
+
+    Args:
+        how: which.
+    """
+    how: str = ""
+
+    @hookimpl
+    def compute_loss(self, output, batch):
+        loss = output.square().mean()
+        return {"detached": loss.detach(), "vector": output.square().mean(axis=1)}.get(self.how, loss)
+
+    @hookimpl
+    def build_metrics(self):
+        return {"direction": {"share": Share()}, "list": [Share()], "class": {"share": Share}}.get(self.how, {})
+
+    @hookimpl
+    def evaluate(self, run, data):
+        return 0.5 if self.how == "number" else None
+
+@component
+class Apart(Alone):
+    """A task with an optimizer of its own.
+
+    Args:
+        own: the optimizer.
+    """
+    own: Any = None
+
+    @hookimpl
+    def build_training_step(self, run):
+        optimizer = run.build_optimizer(run.model.parameters(), self.own)
+        def step(batch):
+            loss = run.model(batch.inputs).square().mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.clear_grad()
+            return loss
+        return step
+
+@component
+class ByHand(Alone):
+    """A task that makes its optimizer without a word."""
+    @hookimpl
+    def build_training_step(self, run):
+        import paddle
+        sgd = paddle.optimizer.SGD(0.1, parameters=run.model.parameters())
+        def step(batch):
+            loss = run.model(batch.inputs).square().mean()
+            loss.backward()
+            sgd.step()
+            sgd.clear_grad()
+            return loss
+        return step
+
+@component
+class Wordless(Alone):
+    """A task whose step has no return."""
+    @hookimpl
+    def build_training_step(self, run):
+        return lambda batch: None
+
 @hookimpl
 def register_components(register):
     register("schedule/forgets", Forgets)
     register("optimizer/ahead", Ahead)
+    register("data/rows", Rows)
+    register("model/function", Function)
+    register("optimizer/unstepped", Unstepped)
+    register("schedule/words", Words)
+    register("schedule/plateau", Plateau)
+    register("task/mistaken", Mistaken)
+    register("task/apart", Apart)
+    register("task/by_hand", ByHand)
+    register("task/wordless", Wordless)
     for name, cls in {"silent": Silent, "lossless": Lossless, "alone": Alone}.items():
         register(f"task/{name}", cls)
     for cls in (Wraps, WrapsSteps, Grouped, Watches):
@@ -108,12 +224,30 @@ CASES = {
     "check +callback=wraps": "callback.wraps: prepare_parameters is asked one component at a time and cannot be a",
     "check +callback=wrapssteps": "callback.wrapssteps: on_step_end is called on each step and cannot be a wrapper",
     "check +callback=grouped regularizer=[l2]": "regularizer.l2 and a parameter group with weight_decay both decay",
+    "check data=rows": "data=rows: its build_data returned tuple; expected oarlock's Data",
+    "check model=function": "model=function: its build_model returned function; expected paddle's Layer",
+    "check optimizer=unstepped": "optimizer=unstepped: its build_optimizer returned object; expected paddle's Optimizer",
+    "check schedule=words": "schedule=words: its build_schedule returned str; expected a number or Paddle's LRScheduler",
+    "check schedule=plateau": "schedule=plateau: its rate follows a metric, and nothing steps it.\nStep it in on_eval",
+    "check task=mistaken task.how=detached": "task=mistaken: no parameter has a gradient of its loss",
+    "check task=mistaken task.how=vector": "compute_loss returned [32]; expected a tensor of one number, as mean() gives",
+    "check task=mistaken task.how=direction": "returned 'share' with direction='maximize'; expected 'max' where more is",
+    "check task=mistaken task.how=list": "its build_metrics returned list; expected a dict of metrics by name",
+    "check task=mistaken task.how=class": "expected an object with update, accumulate and reset",
+    "train task=mistaken task.how=number trainer.max_steps=1": "evaluate returned float; expected a dict of numbers by name",
+    "check task=wordless callback=[]": "task=wordless: its training step returned nothing; expected the loss",
+    "check task=alone callback=[] optimizer=adamw regularizer=[l2]": "optimizer and regularizer.l2 both decay",
+    "check task=apart callback=[] +optimizer@task.own=lamb regularizer=[l2]": "regularizer.l2 and Lamb both decay",
     "check task=alone callback=[] regularizer=[clip_global_norm]": "the build_grad_clip of regularizer.clip_global_no",
 }
 FINE = [
     "check optimizer=ahead",
     "check task=silent callback=[]",
     "check task=alone callback=[]",
+    "check task=alone callback=[] optimizer=adamw",
+    "check task=apart callback=[] +optimizer@task.own=lamb optimizer=adamw",
+    "check task=by_hand callback=[]",
+    "check task=mistaken callback=[]",
     "check +callback=watches",
     "quiet",
     "plugins",
@@ -135,6 +269,12 @@ def test_misfits_are_named_before_anything_is_written(answers):
         assert answers[line].code == 0, (line, answers[line])
     # A check begins a run, and so it ends it.
     assert answers["check +callback=watches"].out.startswith("started running\nended checked\n")
+    assert (
+        "its training step makes its optimizer without run.build_optimizer"
+        in answers["check task=by_hand callback=[]"].err
+    )
+    assert "decays by optimizer" in answers["check task=alone callback=[] optimizer=adamw"].out
+    assert "decays by Lamb" in answers["check task=apart callback=[] +optimizer@task.own=lamb optimizer=adamw"].out
     assert "LookAhead keeps an optimizer inside" in answers["check optimizer=ahead"].err
     refused = "refused: the command 'train' of 'misfits' of oarlock-misfits 1.0 is one of oarlock's own"
     assert refused in answers["plugins"].out.splitlines()

@@ -51,7 +51,6 @@ BROKEN = {
     "data/holes": ("gives_rows_as_declared", "not finite"),
     "task/sums": ("has_a_mean_loss", "Average over the rows, do not sum"),
     "task/means": ("has_sound_metrics", "depends on how rows are split into batches"),
-    "task/directionless": ("has_sound_metrics", "set it to 'max' or 'min'"),
     "schedule/negative": ("gives_sound_rates", "negative"),
     "schedule/stubborn": ("gives_sound_rates", "Scale learning_rate"),
     "schedule/endless": ("gives_sound_rates", "Raise oarlock.UserError and ask for trainer.max_steps"),

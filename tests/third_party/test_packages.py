@@ -72,11 +72,11 @@ def completed(run, *words):
 
 
 def test_completion_knows_them(run, installed, tmp_path):
-    assert completed(run, "train", "optimizer=la") == ["optimizer=layer_wise"]
+    assert completed(run, "train", "optimizer=lay") == ["optimizer=layer_wise"]
     assert completed(run, "train", "optimizer=layer_wise", "optimizer.d") == ["optimizer.decay="]
     assert completed(run, "train", "augmentation=[flip,s") == ["augmentation=[flip,shift"]
     assert completed(run, "row") == ["row"]
-    line = "oarlock train optimizer=la"
+    line = "oarlock train optimizer=lay"
     script = f"""source <({sys.executable} -m oarlock completion bash)
     oarlock() {{ {sys.executable} -m oarlock "$@"; }}
     COMP_LINE='{line}' COMP_POINT={len(line)}; _oarlock; echo "${{COMPREPLY[@]}}\""""

@@ -56,7 +56,7 @@ def encode(values, class_names, where):
     if kind not in "iub" and not whole:
         raise UserError(f"{where(0)}: the targets are {values.dtype}; expected class names, or numbers from 0 to "
                         f"{len(class_names) - 1}.")  # fmt: skip
-    wrong = np.argwhere((values < 0) | (values >= len(class_names))) if kind != "b" else ()
+    wrong = np.argwhere((values < 0) | (values >= len(class_names)))
     if len(wrong):
         number = values[tuple(wrong[0])]
         raise UserError(f"{where(int(wrong[0][0]))}: {number} is no class; expected 0 to {len(class_names) - 1}.")

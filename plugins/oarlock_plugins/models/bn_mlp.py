@@ -6,7 +6,7 @@ import math
 from dataclasses import field
 
 from oarlock import component, hookimpl
-from oarlock_plugins.models.floats import require_floats
+from oarlock_plugins.models.inputs import require_floats
 from oarlock_plugins.ranges import within
 
 

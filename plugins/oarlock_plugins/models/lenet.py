@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from oarlock import UserError, component, hookimpl
-from oarlock_plugins.models.floats import require_floats
+from oarlock import component, hookimpl
+from oarlock_plugins.models.inputs import require_images
 from oarlock_plugins.ranges import within
 
 
@@ -29,13 +29,7 @@ class LeNet:
     def build_model(self, spec):
         from paddle import nn
 
-        require_floats(spec, "lenet")
-        if len(spec.input_shape) != 3 or min(spec.input_shape[1:]) < 12:
-            raise UserError(
-                f"model=lenet needs images [channels, height, width] of at least 12 x 12; "
-                f"the data has {list(spec.input_shape)}. Try model=bn_mlp."
-            )
-        channels, height, width = spec.input_shape
+        channels, height, width = require_images(spec, "lenet", 12)
 
         def block(inputs, outputs, padding):
             norm = [nn.BatchNorm2D(outputs)] if self.batch_norm else []

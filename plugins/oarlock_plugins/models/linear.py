@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from oarlock import component, hookimpl
-from oarlock_plugins.models.floats import require_floats
+from oarlock_plugins.models.inputs import require_floats
 
 
 @component

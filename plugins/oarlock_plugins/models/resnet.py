@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from oarlock import UserError, component, hookimpl
-from oarlock_plugins.models.floats import require_floats
+from oarlock import component, hookimpl
+from oarlock_plugins.models.inputs import require_images
 
 
 @component
@@ -32,13 +32,8 @@ class ResNet:
 
         from oarlock_plugins.models.residual import Residual, normalised
 
-        require_floats(spec, "resnet")
-        if len(spec.input_shape) != 3 or min(spec.input_shape[1:]) < 8:
-            raise UserError(
-                f"model=resnet needs images [channels, height, width] of at least 8 x 8; "
-                f"the data has {list(spec.input_shape)}. Try model=bn_mlp."
-            )
-        layers, channels = [*normalised(spec.input_shape[0], self.width, 3), nn.ReLU()], self.width
+        images, channels = require_images(spec, "resnet", 8)[0], self.width
+        layers = [*normalised(images, channels, 3), nn.ReLU()]
         for stage in range(3):
             for block in range(self.blocks):
                 stride = 2 if stage and not block else 1

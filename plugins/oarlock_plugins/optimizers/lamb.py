@@ -44,6 +44,15 @@ class Lamb:
 
         names = decaying(parameters)
         return PaddleLamb(
-            schedule(self.learning_rate), self.weight_decay, self.beta1, self.beta2, self.epsilon, parameters,
+            schedule(self.learning_rate), self.weight_decay, self.beta1, self.beta2, self.epsilon,
+            [_with_its_decay(one) for one in parameters],
             exclude_from_weight_decay_fn=lambda parameter: parameter.name not in names,
         )  # fmt: skip
+
+
+def _with_its_decay(group):
+    """A parameter group whose own weight_decay takes the place of the optimizer's; Paddle would add it to the gradient."""
+    if not isinstance(group, dict) or "weight_decay" not in group:
+        return group
+    others = {name: value for name, value in group.items() if name != "weight_decay"}
+    return {**others, "lamb_weight_decay": group["weight_decay"]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def check_bounds(max_norm, min_norm):
     """Refuse bounds that are not positive, or that contradict each other.
@@ -9,7 +11,7 @@ def check_bounds(max_norm, min_norm):
     Raises:
         ValueError: it names the bound and what is expected.
     """
-    if not max_norm > 0:
+    if not 0 < max_norm < math.inf:
         raise ValueError(f"max_norm={max_norm}: expected a positive number")
     if min_norm is not None and not 0 < min_norm <= max_norm:
         raise ValueError(f"min_norm={min_norm}: expected 0 < min_norm <= max_norm={max_norm}")

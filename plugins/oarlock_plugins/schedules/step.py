@@ -35,7 +35,9 @@ class Step:
     @hookimpl
     def build_schedule(self, learning_rate, total_steps):
         steps_after(self.warmup_steps, total_steps, "step")
-        places = [math.ceil(share * total_steps) for share in self.milestones]
+        places = [
+            math.ceil(share * total_steps - 1e-9) for share in self.milestones
+        ]  # 0.55 * 100 is a little more than 55
         return warmed_up(
             learning_rate, self.warmup_steps, lambda step: self.gamma ** bisect.bisect_right(places, step)
         )  # fmt: skip

@@ -47,3 +47,8 @@ def test_without_its_own_decay_it_takes_an_l2_penalty(train):
         *LINEAR, *OPTIONS, "optimizer.weight_decay=0", "regularizer=[l2]", "regularizer.l2.coefficient=0.4"
     )  # fmt: skip
     assert_follows(run, adam(0.8, 0.95, 0.1), 0.2, penalty=lambda weight: 0.4 * weight)
+
+
+def test_a_group_s_decay_takes_the_place_of_the_optimizers_and_spares_what_it_spares(train):
+    run = train(*LINEAR, *OPTIONS, "callback.groups.decay=0.7", callbacks="trace,groups")
+    assert_follows(run, adam(0.8, 0.95, 0.1, decay=0.7), 0.2)

@@ -27,3 +27,8 @@ def test_a_second_claim_names_both(train):
 def test_a_group_multiplies_the_rate(train):
     run = train(*OPTIONS, "callback.groups.rates=[0.5,2]", callbacks="trace,groups")
     assert_follows(run, lamb(0.8, 0.95, 0.1, 0.01), 0.1, multipliers={"0.weight": 0.5, "0.bias": 2.0})
+
+
+def test_a_group_s_decay_takes_the_place_of_the_optimizers(train):
+    run = train(*OPTIONS, "callback.groups.decay=0.4", callbacks="trace,groups")
+    assert_follows(run, lamb(0.8, 0.95, 0.1, 0.4), 0.1)

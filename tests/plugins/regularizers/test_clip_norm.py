@@ -67,6 +67,7 @@ def test_what_is_not_finite_is_not_hidden(clip, bad):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("regularizer.clip_norm.max_norm=inf", r"regularizer\.clip_norm\.max_norm=inf: expected a positive number"),
         ("regularizer.clip_norm.max_norm=0", r"regularizer\.clip_norm\.max_norm=0\.0: expected a positive"),
         ("regularizer.clip_norm.min_norm=2", r"regularizer\.clip_norm\.min_norm=2\.0: expected 0 < min_norm <= max"),
     ],

@@ -3,6 +3,7 @@
 import pytest
 
 import oarlock
+from oarlock_plugins.schedules.step import Step
 from tests.plugins.reference import LINEAR, assert_follows, sgd
 
 STEP = (*LINEAR, "optimizer=sgd", "optimizer.learning_rate=0.4", "schedule=step")
@@ -18,6 +19,16 @@ def test_falls_at_each_milestone(train):
 def test_a_factor_milestones_and_warm_up(train):
     run = train(*STEP, "schedule.milestones=[0.4]", "schedule.gamma=0.5", "schedule.warmup_steps=2")
     assert run.rates == pytest.approx([0.2, 0.4, 0.4, 0.2, 0.2, 0.2], rel=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.07, 0.14, 0.28, 0.55, 0.56])
+def test_a_share_of_a_hundred_steps_is_that_step(share):
+    rate = Step(milestones=[share]).build_schedule(0.4, 100)
+    rates = []
+    for _ in range(100):
+        rates.append(rate())
+        rate.step()
+    assert rates.index(pytest.approx(0.04)) == round(100 * share)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
 
@@ -402,10 +402,6 @@ class MeanOfMeans:
         return sum(self.values) / len(self.values)
 
 
-class Aimless(MeanOfMeans):
-    direction: Any = None
-
-
 @component
 class Sums:
     """A loss that is a sum."""
@@ -436,15 +432,6 @@ class Means:
     @hookimpl
     def build_metrics(self, data):
         return {name: MeanOfMeans() for name in self.metrics}
-
-
-@component
-class Directionless(Means):
-    """A metric without a direction."""
-
-    @hookimpl
-    def build_metrics(self, data):
-        return {"accuracy": Aimless()}
 
 
 @component
@@ -483,7 +470,7 @@ GROUPS = {
     "optimizer": [Freezes, NeedsANumber, Ascends, OwnRate, Partial],
     "model": [Flat],
     "data": [Drifts, Holes],
-    "task": [Sums, Means, Directionless],
+    "task": [Sums, Means],
     "schedule": [Negative, Stubborn, Endless],
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Models that compute with floating-point numbers from their first layer on."""
+"""What models need of their input, for those that compute with floating-point numbers from their first layer on."""
 
 from __future__ import annotations
 
@@ -21,3 +21,20 @@ def require_floats(spec, name):
     if isinstance(spec.inputs, InputSpec) and not spec.inputs.shape:
         raise UserError(f"model={name} needs inputs of shape [rows, values]; the data has [rows].\n"
                         "Give each row an axis: inputs.reshape(-1, 1).")  # fmt: skip
+
+
+def require_images(spec, name, least):
+    """The channels, height and width of images of floating-point numbers.
+
+    Raises:
+        UserError: the data has something else, or they are smaller than `least` x `least`.
+    """
+    require_floats(spec, name)
+    shape = list(spec.input_shape)
+    if len(shape) != 3 or min(shape[1:]) < least:
+        what = f"{shape}, without channels" if len(shape) == 2 else f"{shape}"
+        raise UserError(
+            f"model={name} needs images [channels, height, width] of at least {least} x {least}; "
+            f"the data has {what}. Try model=bn_mlp."
+        )
+    return shape
