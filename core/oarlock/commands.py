@@ -185,6 +185,9 @@ def resume(
             now["drift"] = [*record.record.get("drift", []), {"step": run.step, "changes": changes}]
         if overrides:
             _keep_changes(run)
+            changed = {override.partition("=")[0] for override in overrides}
+            command = [word for word in record.record["command"] if word.partition("=")[0] not in changed]
+            now["command"] = [*command, *overrides]
         times = {**record.record["times"], "started": time.time()}
         record.update(status="running", reason="", engine=run.recorded_engine or run.engine, device=run.device,
                       runtime=run.runtime, times=times, **now)  # fmt: skip

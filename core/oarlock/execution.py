@@ -60,7 +60,9 @@ def execute(run: Run, signals: Signals) -> None:
 
 def _record_end(run: Run, status: str, reason: str) -> None:
     assert run.record is not None
-    times = {**run.record.record["times"], "ended": time.time()}
+    now, times = time.time(), run.record.record["times"]
+    # Of a run that was resumed, the seconds of all parts that came to an end of some kind.
+    times = {**times, "ended": now, "seconds": round(times.get("seconds", 0.0) + now - times["started"], 3)}
     run.record.update(status=status, reason=reason, metrics=run.metrics, best=run.best, step=run.step, times=times)
 
 

@@ -133,6 +133,17 @@ def test_longer_training_keeps_the_schedule_s_length(run):
     assert [row["epoch"] for row in rows(whole.folder)] == [1, 2, 3, 4]
 
 
+def test_the_record_of_a_longer_run_has_the_time_of_both_parts_and_the_command_for_the_whole(run):
+    folder = run("trainer.epochs=2").folder
+    before = json.loads((folder / "run.json").read_text())
+    commands.resume(folder, ["trainer.epochs=4"], say=lambda text: None)
+    record = json.loads((folder / "run.json").read_text())
+    last = record["times"]["ended"] - record["times"]["started"]
+    assert record["times"]["seconds"] == pytest.approx(before["times"]["seconds"] + last, abs=0.002)
+    assert [word for word in record["command"] if word.startswith("trainer.epochs")] == ["trainer.epochs=4"]
+    assert [w for w in record["command"] if "epochs" not in w] == [w for w in before["command"] if "epochs" not in w]
+
+
 def test_resume_refuses_what_would_be_another_run(run):
     folder = run().folder
     with pytest.raises(UserError, match=r"optimizer\.learning_rate=1: a resumed run is the same run"):
