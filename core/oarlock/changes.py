@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from oarlock.checking import unknown_key
@@ -28,6 +30,7 @@ def apply_overrides(config: DictConfig, overrides: Sequence[str], registry: Regi
                 raise UserError(f"{text}: there is no such {key}. {nearest(str(value), registry.options(key))}")
             config[key] = OmegaConf.structured(entry.cls)
             continue
+        fill_optional(config, key, value)
         parent = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
         name = key.rpartition(".")[2]
         if not isinstance(parent, DictConfig) or name not in parent.keys():  # noqa: SIM118  # one without a value too
@@ -37,3 +40,23 @@ def apply_overrides(config: DictConfig, overrides: Sequence[str], registry: Regi
         except OmegaConfBaseException as error:
             raise UserError(f"{text}: {one_line(error)}") from error
     return config
+
+
+def fill_optional(config: DictConfig, key: str, value: Any) -> None:
+    """Where an option is null and otherwise a dataclass, give it that one's defaults if an override sets a part of it.
+
+    Args:
+        config: what is changed.
+        key: the override's.
+        value: the override's; a dict sets parts.
+    """
+    node: Any = config
+    *parents, last = key.split(".")
+    for name in (*parents, last):
+        child = node._get_node(name, validate_access=False) if isinstance(node, DictConfig) else None
+        kind = child._metadata.ref_type if isinstance(child, DictConfig) and child._is_none() else None
+        if dataclasses.is_dataclass(kind) and (name is not last or isinstance(value, dict)):
+            with flag_override(node, ["struct", "readonly"], False):
+                node[name] = OmegaConf.structured(kind)
+            child = node._get_node(name)
+        node = child

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from oarlock.errors import UserError, abbreviates, nearest, one_line
+from oarlock.errors import UserError, abbreviates, describe, nearest, one_line
 from oarlock.plugins import Host
 from oarlock.registry import Registry
 from oarlock.schema import RootConfig, TrainerConfig
@@ -237,7 +237,11 @@ def _object(path: str, node: Any) -> Any:
                 _object(f"{path}.{key!s}".lstrip("."), child)
         if isinstance(error, OmegaConfBaseException) and not isinstance(error.__cause__, TypeError):
             raise
-        message = one_line(error)
+        # What a component says of its values is a sentence; what it trips over needs the place.
+        said = isinstance(error, (ValueError, UserError, OmegaConfBaseException)) or (
+            isinstance(error, AssertionError) and str(error)
+        )
+        message = one_line(error) if said else describe(error)
         about = next((field for field in node if re.match(rf"{field}\b", message)), None)
         raise UserError(f"{path}{'.' if about else ': '}{message}" if path else message) from error
 
@@ -248,6 +252,8 @@ def unknown_key(key: str, cls: object, registry: Registry) -> UserError:
     if dataclasses.is_dataclass(cls) and parent:
         hint = _choices_with(parent, name, registry) or nearest(name, [field.name for field in dataclasses.fields(cls)])
         return UserError(f"{key}: '{parent}' has no option '{name}'. {hint}")
+    if parent and "." in parent and cls is dict:
+        return UserError(f"{key}: '{parent}' has no '{name}' yet; add it with +{key}=…")
     if parent in registry.groups:
         if name in registry.options(parent):
             return UserError(f"{key}: '{name}' is not chosen; add +{parent}={name}.")

@@ -22,7 +22,7 @@ from hydra.core.utils import JobRuntime, setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from oarlock.changes import apply_overrides
+from oarlock.changes import apply_overrides, fill_optional
 from oarlock.checking import check, chosen_components, plain_values
 from oarlock.config_files import BoundedRepository, VettedRepository
 from oarlock.config_store import store
@@ -163,6 +163,7 @@ class Loader(ConfigLoaderImpl):
         super().__init__(path)
         self.repository = VettedRepository(path)
         self._checks = True
+        self._parsed: list[Override] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A launcher may send the loader to another process; plugins are found there anew.
@@ -224,7 +225,7 @@ class Loader(ConfigLoaderImpl):
         """
         return of_run(self.load_sweep_config(sweep, list(overrides)), self.host.registry)
 
-    def compose_structure(self, sweep: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    def compose_structure(self, sweep: DictConfig, overrides: Sequence[str], keys: Sequence[str] = ()) -> DictConfig:
         """The components of a run of a sweep with the options that they have by themselves, for `vary`.
 
         It is not checked: an option may be needed, or not be valid as it is.
@@ -232,15 +233,19 @@ class Loader(ConfigLoaderImpl):
         Args:
             sweep: the sweep's own configuration.
             overrides: choices of components.
+            keys: the options that will be set.
 
         Raises:
             UserError: there is no such component.
         """
         self._checks = False
         try:
-            return self.compose_trial(sweep, overrides)
+            config = self.compose_trial(sweep, overrides)
         finally:
             self._checks = True
+        for key in keys:
+            fill_optional(config, key, None)
+        return config
 
     def vary(self, config: DictConfig, overrides: Sequence[str], checked: bool = True) -> DictConfig:
         """A composed run with other values. The same as to compose it anew, in a tenth of the time.
@@ -296,13 +301,18 @@ class Loader(ConfigLoaderImpl):
         return key == "experiment" or key in self.host.registry.groups or self.repository.group_exists(key)
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
-        return super()._compose_config_from_defaults_list(_experiments_last(defaults), repo)
+        config = super()._compose_config_from_defaults_list(_experiments_last(defaults), repo)
+        for override in self._parsed:
+            if not override.is_sweep_override() and not override.is_delete():
+                fill_optional(config, override.key_or_group, override.value())
+        return config
 
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]
     ) -> tuple[list[Override], CachingConfigRepository]:
         parsed, repository = parse(overrides), BoundedRepository(self.repository)
         self._process_config_searchpath(config_name, parsed, repository)
+        self._parsed = parsed
         return parsed, repository
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 MISFITS = '''
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Dict, Optional
 from oarlock import component, hookimpl
 
 @component
@@ -194,8 +195,34 @@ class Wordless(Alone):
     def build_training_step(self, run):
         return lambda batch: None
 
+@dataclass
+class Inner:
+    number: int = 1
+
+@component
+class Rich:
+    """Options within options.
+
+    Args:
+        table: numbers by name.
+        inner: perhaps one.
+        bad: what to trip over.
+    """
+    table: Dict[str, float] = field(default_factory=dict)
+    inner: Optional[Inner] = None
+    bad: str = ""
+
+    def __post_init__(self):
+        if self.bad:
+            {}[self.bad]
+
+    @hookimpl
+    def on_run_start(self, run):
+        print("rich", self.table, self.inner)
+
 @hookimpl
 def register_components(register):
+    register("callback/rich", Rich)
     register("schedule/forgets", Forgets)
     register("optimizer/ahead", Ahead)
     register("data/rows", Rows)
@@ -219,6 +246,9 @@ def register_commands(register):
 '''
 
 CASES = {
+    "check +callback=rich callback.rich.table.a=3": "'callback.rich.table' has no 'a' yet; add it with +callback.rich.table.a=",
+    "check +callback=rich callback.rich.inner.numbr=4": "'callback.rich.inner' has no option 'numbr'. Did you mean 'number'?",
+    "check +callback=rich callback.rich.bad=a": "callback.rich: KeyError: 'a'\nraised at ",
     "check schedule=forgets": "schedule=forgets: its build_schedule returned nothing",
     "check task=lossless": "task=lossless: its compute_loss returned nothing",
     "check +callback=wraps": "callback.wraps: prepare_parameters is asked one component at a time and cannot be a",
@@ -241,6 +271,9 @@ CASES = {
     "check task=alone callback=[] regularizer=[clip_global_norm]": "the build_grad_clip of regularizer.clip_global_no",
 }
 FINE = [
+    "check +callback=rich callback.rich.inner.number=4 +callback.rich.table.a=3",
+    "check +callback=rich callback.rich.inner={number:5}",
+    "check -m +callback=rich callback.rich.inner.number=4,5 optimizer=sgd,adam",
     "check optimizer=ahead",
     "check task=silent callback=[]",
     "check task=alone callback=[]",
@@ -267,6 +300,9 @@ def test_misfits_are_named_before_anything_is_written(answers):
         assert len(answers[line].err.splitlines()) <= 3
     for line in FINE:
         assert answers[line].code == 0, (line, answers[line])
+    rich = answers["check +callback=rich callback.rich.inner.number=4 +callback.rich.table.a=3"]
+    assert rich.out.startswith("rich {'a': 3.0} Inner(number=4)\n")
+    assert answers["check +callback=rich callback.rich.inner={number:5}"].out.startswith("rich {} Inner(number=5)\n")
     # A check begins a run, and so it ends it.
     assert answers["check +callback=watches"].out.startswith("started running\nended checked\n")
     assert (

@@ -125,7 +125,8 @@ class Composer:
         if combination not in self._bases:
             chosen = assignments(zip((one.key for one in self.structure), combination, strict=True))
             choices = [*self.space.fixed_structure, *chosen]
-            self._bases[combination] = self._loader.compose_structure(self._config, choices)
+            keys = [one.partition("=")[0] for one in self.space.fixed_values] + [one.key for one in self.values]
+            self._bases[combination] = self._loader.compose_structure(self._config, choices, keys)
         return self._bases[combination]
 
     def applies(self, combination: tuple[str, ...], key: str) -> bool:
