@@ -132,10 +132,23 @@ def verify_types(cls: type) -> None:
     try:
         OmegaConf.structured(cls)
     except Exception as error:  # the author's defaults and types, whatever they raise
-        raise BadComponent(f"{where}: {one_line(error)}") from error
+        raise BadComponent(f"{where}: {_unfit_field(cls, hints)}{one_line(error)}") from error
     for name, hint in hints.items():
         if reason := _not_recorded(hint):
             raise BadComponent(f"{where}: {name} {reason}, which a run's record does not hold")
+
+
+def _unfit_field(cls: type, hints: Mapping[str, Any]) -> str:
+    """Which field it is that OmegaConf does not take alone, with a colon; '' where each of them is fine alone."""
+    from omegaconf import OmegaConf
+
+    for field in dataclasses.fields(cls):
+        own = dataclasses.field(default=field.default, default_factory=field.default_factory)
+        try:
+            OmegaConf.structured(dataclasses.make_dataclass("Alone", [(field.name, hints[field.name], own)]))
+        except Exception:
+            return f"{field.name}: "
+    return ""
 
 
 def _not_recorded(hint: Any) -> str:

@@ -182,6 +182,9 @@ class Run:
         Raises:
             UserError: a parameter is not the model's, or another component decays it too.
         """
+        if not hasattr(component, "build_optimizer"):
+            raise UserError(f"run.build_optimizer: {component!r} is no optimizer component; a field of the task that is one is "
+                            "chosen with +optimizer@task.FIELD=NAME.")  # fmt: skip
         known = {parameter.name for parameter in self.model.parameters()}
         if any(parameter.name not in known for parameter in flat_parameters(parameters)):
             raise UserError("an optimizer moves parameters that are not in the model: no checkpoint would hold them.\n"

@@ -267,6 +267,7 @@ CASES = {
     "train task=mistaken task.how=number trainer.max_steps=1": "evaluate returned float; expected a dict of numbers by name",
     "check task=wordless callback=[]": "task=wordless: its training step returned nothing; expected the loss",
     "check task=alone callback=[] optimizer=adamw regularizer=[l2]": "optimizer and regularizer.l2 both decay",
+    "check task=apart callback=[] task.own=lamb": "'lamb' is no optimizer component; a field of the task that is one is",
     "check task=apart callback=[] +optimizer@task.own=lamb regularizer=[l2]": "regularizer.l2 and Lamb both decay",
     "check task=alone callback=[] regularizer=[clip_global_norm]": "the build_grad_clip of regularizer.clip_global_no",
 }

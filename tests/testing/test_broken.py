@@ -16,7 +16,7 @@ BROKEN = {
     "callback/mistyped": ("trains", "no such hook. Did you mean 'on_evaluation_end'"),
     "callback/unmarked": ("trains", "not marked: add @hookimpl"),
     "callback/undecorated": ("trains", "decorate it with @oarlock.component"),
-    "callback/unserialisable": ("trains", "fields that cannot be configured"),
+    "callback/unserialisable": ("trains", r"fields that cannot be configured: \w+: "),
     "callback/oneway": ("trains", "no load_state_dict"),
     "callback/wrongargument": ("trains", "gives no 'trainer'"),
     "callback/mutable": ("trains", "mutable default <class 'list'> for field names is not allowed"),
