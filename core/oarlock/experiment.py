@@ -14,15 +14,16 @@ from omegaconf import DictConfig
 
 from oarlock.checking import chosen_components, instantiate, plain_values
 from oarlock.component import BadComponent, verify_hooks
-from oarlock.data import Arrays, Data, ModelSpec
+from oarlock.data import Arrays, Data
 from oarlock.device import precision_policy, setup_device
 from oarlock.errors import UserError, warn
-from oarlock.evaluation import Metric, resolve_monitor
+from oarlock.evaluation import resolve_monitor
 from oarlock.feeding import build_feeder
 from oarlock.kept import Kept
 from oarlock.optimization import BuiltOptimizer, claim_groups, claim_parameters, trainable
 from oarlock.paddle_import import import_paddle
 from oarlock.plugins import Host
+from oarlock.returned import built, measures_of, no_loss, warn_of_doubles
 from oarlock.run import Run
 from oarlock.runtime import setup_runtime
 from oarlock.schema import Engine
@@ -64,19 +65,19 @@ def build_run(
     for split in run.splits:
         part = getattr(run.data, split)
         if hasattr(part, "__len__") and len(part) == 0:
-            raise UserError(f"data={chosen['data'].partition('/')[2]}: its {split} split has no rows.")
+            raise UserError(f"{run.choice('data')}: its {split} split has no rows.")
     spec = run.data.model_spec()
-    _warn_of_doubles(run, spec)
-    run.model = _required(run, "build_model", "model", spec=spec)
-    run.measures = _measures(run)
+    warn_of_doubles(run, spec)
+    run.model = built(run, "build_model", "model", spec=spec)
+    run.measures = measures_of(run)
     run.monitor, run.direction = resolve_monitor(trainer.monitor, run.measures, run.splits)
     run.feeder = build_feeder(run.data, trainer, root.seed, run.kept)
     run.total_steps = count_steps(run.feeder.steps_per_epoch, trainer.epochs, trainer.max_steps)
     run.forward = _first((*run.flat("forward", "model", "batch"), _forward))
     run.compute_predictions = _first((*run.flat("compute_predictions", "output"), _named))
-    run.compute_loss = _first((*run.flat("compute_loss", "output", "batch"), _no_loss(run)))
+    run.compute_loss = _first((*run.flat("compute_loss", "output", "batch"), no_loss(run)))
     if not manager.hook.compute_loss.get_hookimpls() and not _brings_its_own_loss(manager):
-        _no_loss(run)()
+        no_loss(run)()
     run.flat("on_step_end", "run")
     run.evaluation_step = build_eager_evaluation(run)
     run.claims = claim_parameters(manager, run.model)
@@ -98,17 +99,17 @@ def complete_run(run: Run) -> None:
         _refuse_beside_custom_step(run)
         run.training_step, run.engine = build_custom_step(run, training_step), "custom"
         if not run.optimizers:
-            warn(f"task={run.components_chosen['task'].partition('/')[2]}: its training step makes its optimizer without "
+            warn(f"{run.choice('task')}: its training step makes its optimizer without "
                  "run.build_optimizer, so no checkpoint holds its state: a resumed run will not be exact")  # fmt: skip
         return
     groups = run.hook.build_parameter_groups(model=run.model)
     parameters: list[Any] = groups if groups is not None else list(trainable(run.model).values())
     claim_groups(run.claims, groups or [], run.model)
     if not parameters:
-        raise UserError(f"model={run.components_chosen['model'].partition('/')[2]}: it has no trainable parameter.")
+        raise UserError(f"{run.choice('model')}: it has no trainable parameter.")
 
     def build(parameters: list[Any], schedule: Callable[[float], Any]) -> Any:
-        return _required(run, "build_optimizer", "optimizer", parameters=parameters, schedule=schedule)
+        return built(run, "build_optimizer", "optimizer", parameters=parameters, schedule=schedule)
 
     run.optimizers.append(BuiltOptimizer(parameters, build, run.schedule))
     engine = run.config.trainer.engine
@@ -176,7 +177,7 @@ def _data(run: Run) -> Data:
     key = (run.components_chosen["data"], json.dumps(run.values["data"], sort_keys=True))
     found: Data | None = run.kept.find("data", key)
     if found is None:
-        found = _required(run, "build_data", "data")
+        found = built(run, "build_data", "data")
         splits = (found.train, found.valid, found.test)
         if all(part is None or type(part) is Arrays for part in splits) and not _drew(run.config.seed):
             run.kept.keep("data", key, found)
@@ -195,42 +196,6 @@ def _drew(seed: int) -> bool:
     random.setstate(python_state)
     paddle.set_rng_state(paddle_state)
     return drawn != first
-
-
-def _required(run: Run, hook: str, path: str, **arguments: Any) -> Any:
-    built = getattr(run.hook, hook)(**arguments)
-    if built is None:
-        name = run.components_chosen[path].partition("/")[2]
-        if not any(implementation.plugin_name == path for implementation in getattr(run.hook, hook).get_hookimpls()):
-            raise UserError(f"{path}={name}: its class has no {hook}. Is it registered in the right group?")
-        raise UserError(f"{path}={name}: its {hook} returned nothing.")
-    paddle = import_paddle()
-    kind = {"build_data": Data, "build_model": paddle.nn.Layer, "build_optimizer": paddle.optimizer.Optimizer}[hook]
-    if not isinstance(built, kind):
-        raise UserError(f"{path}={run.components_chosen[path].partition('/')[2]}: its {hook} returned "
-                        f"{type(built).__name__}; expected {kind.__module__.partition('.')[0]}'s {kind.__name__}.")  # fmt: skip
-    return built
-
-
-def _measures(run: Run) -> dict[str, Metric]:
-    """The task's metrics.
-
-    Raises:
-        UserError: they are something else, or one does not say whether more is better.
-    """
-    measures: Any = run.hook.build_metrics(data=run.data) or {}
-    where = f"task={run.components_chosen['task'].partition('/')[2]}: its build_metrics returned"
-    if not isinstance(measures, Mapping):
-        raise UserError(f"{where} {type(measures).__name__}; expected a dict of metrics by name.")
-    # A task that evaluates by itself only says which metrics there are.
-    needed = () if run.hook.evaluate.get_hookimpls() else ("update", "accumulate", "reset")
-    for name, metric in measures.items():
-        if isinstance(metric, type) or not all(hasattr(metric, one) for one in needed):
-            raise UserError(f"{where} {name!r}: {metric!r}; expected an object with update, accumulate and reset.")
-        if getattr(metric, "direction", None) not in ("max", "min"):
-            raise UserError(f"{where} {name!r} with direction={getattr(metric, 'direction', None)!r}; expected 'max' where "
-                            "more is better, or 'min'.")  # fmt: skip
-    return dict(measures)
 
 
 def _first(functions: tuple[Callable[..., Any], ...]) -> Callable[..., Any]:
@@ -256,14 +221,6 @@ def _named(output: Any) -> dict[str, Any]:
     return dict(output) if isinstance(output, Mapping) else {"output": output}
 
 
-def _no_loss(run: Run) -> Callable[..., Any]:
-    def no_loss(*_: Any) -> Any:
-        raise UserError(f"task={run.components_chosen['task'].partition('/')[2]}: its compute_loss returned nothing, "
-                        "or it has none.")  # fmt: skip
-
-    return no_loss
-
-
 def _brings_its_own_loss(manager: pluggy.PluginManager) -> bool:
     """Whether there is a training step and an evaluation that need no compute_loss."""
     hook = manager.hook
@@ -276,17 +233,9 @@ def _refuse_beside_custom_step(run: Run) -> None:
         for implementation in getattr(run.hook, hook).get_hookimpls():
             if run.components.get(implementation.plugin_name) is not run.task:
                 raise UserError(
-                    f"task={run.components_chosen['task'].partition('/')[2]} brings its own training step, in which "
+                    f"{run.choice('task')} brings its own training step, in which "
                     f"the {hook} of {implementation.plugin_name} has no part.\nLeave {implementation.plugin_name} out."
                 )
-
-
-def _warn_of_doubles(run: Run, spec: ModelSpec) -> None:
-    """NumPy's own floating-point numbers are not those of Paddle's layers, whose error does not say whose they are."""
-    specs = spec.inputs.values() if isinstance(spec.inputs, Mapping) else [spec.inputs]
-    if any(one.dtype == "float64" for one in specs) and import_paddle().get_default_dtype() == "float32":
-        warn(f"data={run.components_chosen['data'].partition('/')[2]}: its inputs are float64, and layers compute in float32; "
-             "give inputs.astype('float32')")  # fmt: skip
 
 
 def _refuse_few_rows(run: Run) -> None:

@@ -97,6 +97,10 @@ class Run:
         self.checkpoint_requested = False
         self.loss_sum, self.loss_count = 0.0, 0
 
+    def choice(self, path: str) -> str:
+        """What was typed for the component at a config path, `model=bn_mlp`, as errors call it."""
+        return f"{path}={self.components_chosen[path].partition('/')[2]}"
+
     @property
     def splits(self) -> list[str]:
         """Which of train, valid and test the data has."""
@@ -214,14 +218,13 @@ class Run:
         from paddle.optimizer.lr import LRScheduler, ReduceOnPlateau
 
         rate = self.hook.build_schedule(learning_rate=learning_rate, total_steps=self.total_steps)
-        name = self.components_chosen["schedule"].partition("/")[2]
         if not isinstance(rate, (float, int, LRScheduler)):
             what = "nothing" if rate is None else type(rate).__name__
             raise UserError(
-                f"schedule={name}: its build_schedule returned {what}; expected a number or Paddle's LRScheduler."
+                f"{self.choice('schedule')}: its build_schedule returned {what}; expected a number or Paddle's LRScheduler."
             )
         if isinstance(rate, ReduceOnPlateau) and not hasattr(self.components["schedule"], "on_evaluation_end"):
-            raise UserError(f"schedule={name}: its rate follows a metric, and nothing steps it.\n"
+            raise UserError(f"{self.choice('schedule')}: its rate follows a metric, and nothing steps it.\n"
                             "Step it in on_evaluation_end, with the metric.")  # fmt: skip
         return rate
 

@@ -31,8 +31,7 @@ def build_eager_step(run: Run) -> Step:
     parameters = run.optimizers[0].parameters
     precision, scaler = run.precision, run.scaler
 
-    task = f"task={run.components_chosen['task'].partition('/')[2]}"
-    tried = False
+    task, tried = run.choice("task"), False
 
     def loss_of(batch: Batch) -> paddle.Tensor:
         loss = compute_loss(forward(model, batch), batch)
@@ -122,14 +121,14 @@ def build_custom_step(run: Run, training_step: Callable[[Batch], paddle.Tensor])
     trainer = run.config.trainer
     if trainer.accumulate_steps > 1 or run.precision.enabled:
         raise UserError(
-            f"task={run.components_chosen['task'].partition('/')[2]} brings its own training step; it works with "
+            f"{run.choice('task')} brings its own training step; it works with "
             "trainer.accumulate_steps=1 and trainer.precision=fp32."
         )
 
     def step(batches: Sequence[Batch]) -> paddle.Tensor:
         loss = training_step(batches[0])
         if loss is None:
-            raise UserError(f"task={run.components_chosen['task'].partition('/')[2]}: its training step returned nothing; "
+            raise UserError(f"{run.choice('task')}: its training step returned nothing; "
                             "expected the loss.")  # fmt: skip
         return loss
 

@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[2]
 CORE = sorted((ROOT / "core").rglob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
 
-# Of the built-in components: `callback/ema` and `ema`. A step is also a word of the core's own.
+# Of the built-in components: `callback/ema` and `ema`. "step" and "update" are also words of the core's own.
 NAMES = {name for path, entry in load_host().registry.entries.items() if entry.plugin.distribution == "oarlock"
-         for name in (path, path.partition("/")[2])} - {"step"}  # fmt: skip
+         for name in (path, path.partition("/")[2])} - {"step", "update"}  # fmt: skip
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle"}
 # What these take may hold a pickle.
 LOADERS = {"paddle.load", "paddle.jit.load", "paddle.static.load", "paddle.framework.io.load", "paddle.hub.load"}
