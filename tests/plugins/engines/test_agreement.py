@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -87,19 +88,28 @@ def test_the_pairs_are_all_pairs():
         assert {(one[first], one[second]) for one in PAIRS} == {(one[first], one[second]) for one in ALL}
 
 
-@pytest.mark.parametrize(
-    ("model", "optimizer", "regularizer", "schedule"),
-    [
-        pytest.param(*one, marks=() if one in SAMPLE else pytest.mark.long if one in PAIRS else pytest.mark.soak)
-        for one in ALL
-    ],
-)
-def test_built_ins_agree(tmp_path, idx, model, optimizer, regularizer, schedule):
-    compare(tmp_path, [
+def agrees(folder, idx, model, optimizer, regularizer, schedule):
+    compare(folder, [
         *(word.replace("IDX", str(idx)) for word in MODELS[model]), f"optimizer={optimizer}", f"schedule={schedule}",
         *REGULARIZERS[regularizer], "callback=[]", f"trainer.max_steps={STEPS}", "trainer.epochs=50",
         "trainer.evaluate_every=20 steps", "trainer.drop_last=false",
     ])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "pair", [pytest.param(one, marks=() if one in SAMPLE else pytest.mark.long) for one in PAIRS], ids=" ".join
+)
+def test_built_ins_agree(tmp_path, idx, pair):
+    agrees(tmp_path, idx, *pair)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_all_of_them_agree(tmp_path, idx, optimizer):
+    for number, one in enumerate(one for one in ALL if one[1] == optimizer):
+        agrees(tmp_path / str(number), idx, *one)
+        shutil.rmtree(tmp_path / str(number))
 
 
 @pytest.mark.parametrize(
