@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,6 +143,13 @@ def test_the_record_of_a_longer_run_has_the_time_of_both_parts_and_the_command_f
     assert record["times"]["seconds"] == pytest.approx(before["times"]["seconds"] + last, abs=0.002)
     assert [word for word in record["command"] if word.startswith("trainer.epochs")] == ["trainer.epochs=4"]
     assert [w for w in record["command"] if "epochs" not in w] == [w for w in before["command"] if "epochs" not in w]
+
+
+def test_folders_may_be_texts(run):
+    folder = str(run().folder)
+    assert recorded.load_run(folder).record.path == Path(folder)
+    assert recorded.load_experiment(folder).values["trainer"]["epochs"] == 3
+    assert commands.resume(folder, ["trainer.epochs=4"], say=lambda text: None).epoch == 4
 
 
 def test_resume_refuses_what_would_be_another_run(run):

@@ -97,6 +97,16 @@ class Rows:
         return [[1.0]], [0]
 
 @component
+class Doubles:
+    """Rows of NumPy's own numbers."""
+    @hookimpl
+    def build_data(self):
+        import numpy as np
+        from oarlock import Arrays, Data
+        rows = Arrays(np.ones((64, 3)), np.arange(64) % 2)
+        return Data(rows, rows, class_names=["a", "b"])
+
+@component
 class Function:
     """A model that is no layer."""
     @hookimpl
@@ -226,6 +236,7 @@ def register_components(register):
     register("schedule/forgets", Forgets)
     register("optimizer/ahead", Ahead)
     register("data/rows", Rows)
+    register("data/doubles", Doubles)
     register("model/function", Function)
     register("optimizer/unstepped", Unstepped)
     register("schedule/words", Words)
@@ -255,6 +266,7 @@ CASES = {
     "check +callback=wrapssteps": "callback.wrapssteps: on_step_end is called on each step and cannot be a wrapper",
     "check +callback=grouped regularizer=[l2]": "regularizer.l2 and a parameter group with weight_decay both decay",
     "check data=rows": "data=rows: its build_data returned tuple; expected oarlock's Data",
+    "check data=doubles model=function": "model=function: its build_model returned function; expected paddle's Layer",
     "check model=function": "model=function: its build_model returned function; expected paddle's Layer",
     "check optimizer=unstepped": "optimizer=unstepped: its build_optimizer returned object; expected paddle's Optimizer",
     "check schedule=words": "schedule=words: its build_schedule returned str; expected a number or Paddle's LRScheduler",
@@ -301,6 +313,10 @@ def test_misfits_are_named_before_anything_is_written(answers):
         assert len(answers[line].err.splitlines()) <= 3
     for line in FINE:
         assert answers[line].code == 0, (line, answers[line])
+    doubles = answers["check data=doubles model=function"].err
+    assert (
+        "data=doubles: its inputs are float64, and layers compute in float32; give inputs.astype('float32')" in doubles
+    )
     rich = answers["check +callback=rich callback.rich.inner.number=4 +callback.rich.table.a=3"]
     assert rich.out.startswith("rich {'a': 3.0} Inner(number=4)\n")
     assert answers["check +callback=rich callback.rich.inner={number:5}"].out.startswith("rich {} Inner(number=5)\n")
