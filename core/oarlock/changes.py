@@ -51,11 +51,11 @@ def fill_optional(config: DictConfig, key: str, value: Any) -> None:
         value: the override's; a dict sets parts.
     """
     node: Any = config
-    *parents, last = key.split(".")
-    for name in (*parents, last):
+    names = key.split(".")
+    for depth, name in enumerate(names, 1):
         child = node._get_node(name, validate_access=False) if isinstance(node, DictConfig) else None
         kind = child._metadata.ref_type if isinstance(child, DictConfig) and child._is_none() else None
-        if dataclasses.is_dataclass(kind) and (name is not last or isinstance(value, dict)):
+        if dataclasses.is_dataclass(kind) and (depth < len(names) or isinstance(value, dict)):
             with flag_override(node, ["struct", "readonly"], False):
                 node[name] = OmegaConf.structured(kind)
             child = node._get_node(name)

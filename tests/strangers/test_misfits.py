@@ -36,9 +36,11 @@ class Lossless:
 @component
 class Alone:
     """A task that does everything itself, and needs no loss of ours."""
+    def optimizer(self, run):
+        return run.build_optimizer(run.model.parameters(), run.components["optimizer"])
     @hookimpl
     def build_training_step(self, run):
-        optimizer = run.build_optimizer(run.model.parameters(), run.components["optimizer"])
+        optimizer = self.optimizer(run)
         def step(batch):
             loss = run.model(batch.inputs).square().mean()
             loss.backward()
@@ -172,31 +174,15 @@ class Apart(Alone):
     """
     own: Any = None
 
-    @hookimpl
-    def build_training_step(self, run):
-        optimizer = run.build_optimizer(run.model.parameters(), self.own)
-        def step(batch):
-            loss = run.model(batch.inputs).square().mean()
-            loss.backward()
-            optimizer.step()
-            optimizer.clear_grad()
-            return loss
-        return step
+    def optimizer(self, run):
+        return run.build_optimizer(run.model.parameters(), self.own)
 
 @component
 class ByHand(Alone):
     """A task that makes its optimizer without a word."""
-    @hookimpl
-    def build_training_step(self, run):
+    def optimizer(self, run):
         import paddle
-        sgd = paddle.optimizer.SGD(0.1, parameters=run.model.parameters())
-        def step(batch):
-            loss = run.model(batch.inputs).square().mean()
-            loss.backward()
-            sgd.step()
-            sgd.clear_grad()
-            return loss
-        return step
+        return paddle.optimizer.SGD(0.1, parameters=run.model.parameters())
 
 @component
 class Wordless(Alone):
@@ -208,6 +194,7 @@ class Wordless(Alone):
 @dataclass
 class Inner:
     number: int = 1
+    n: int = 0
 
 @component
 class Rich:
@@ -216,10 +203,12 @@ class Rich:
     Args:
         table: numbers by name.
         inner: perhaps one.
+        n: perhaps another.
         bad: what to trip over.
     """
     table: Dict[str, float] = field(default_factory=dict)
     inner: Optional[Inner] = None
+    n: Optional[Inner] = None
     bad: str = ""
 
     def __post_init__(self):
@@ -228,7 +217,7 @@ class Rich:
 
     @hookimpl
     def on_run_start(self, run):
-        print("rich", self.table, self.inner)
+        print("rich", self.table, self.inner, self.n)
 
 @hookimpl
 def register_components(register):
@@ -286,6 +275,7 @@ CASES = {
 FINE = [
     "check +callback=rich callback.rich.inner.number=4 +callback.rich.table.a=3",
     "check +callback=rich callback.rich.inner={number:5}",
+    "check +callback=rich callback.rich.n.n=6",
     "check -m +callback=rich callback.rich.inner.number=4,5 optimizer=sgd,adam",
     "check optimizer=ahead",
     "check task=silent callback=[]",
@@ -318,8 +308,9 @@ def test_misfits_are_named_before_anything_is_written(answers):
         "data=doubles: its inputs are float64, and layers compute in float32; give inputs.astype('float32')" in doubles
     )
     rich = answers["check +callback=rich callback.rich.inner.number=4 +callback.rich.table.a=3"]
-    assert rich.out.startswith("rich {'a': 3.0} Inner(number=4)\n")
-    assert answers["check +callback=rich callback.rich.inner={number:5}"].out.startswith("rich {} Inner(number=5)\n")
+    assert rich.out.startswith("rich {'a': 3.0} Inner(number=4, n=0) None\n")
+    assert answers["check +callback=rich callback.rich.inner={number:5}"].out.startswith("rich {} Inner(number=5, n=0)")
+    assert answers["check +callback=rich callback.rich.n.n=6"].out.startswith("rich {} None Inner(number=1, n=6)\n")
     # A check begins a run, and so it ends it.
     assert answers["check +callback=watches"].out.startswith("started running\nended checked\n")
     assert (
