@@ -19,11 +19,39 @@ from typing import Any, cast
 
 from oarlock.errors import UserError
 
-# To compile operators in C++, for which setuptools is imported and a compiler looked for, and to download.
-DEFERRED = ("paddle.utils.cpp_extension", "paddle.utils.cpp_extension.extension_utils", "httpx")
+DEFERRED = (
+    # To compile operators in C++, for which setuptools is imported and a compiler looked for, and to download.
+    "paddle.utils.cpp_extension",
+    "paddle.utils.cpp_extension.extension_utils",
+    "httpx",
+    # Parts of Paddle that stand beside training: a quarter of its modules.
+    "paddle.audio",
+    "paddle.dataset",
+    "paddle.distribution",
+    "paddle.geometric",
+    "paddle.incubate.autograd",
+    "paddle.incubate.cc",
+    "paddle.incubate.nn",
+    "paddle.profiler",
+    "paddle.quantization",
+    "paddle.sparse",
+    "paddle.static.amp",
+    "paddle.text",
+    "paddle.utils.image_util",  # imports PIL
+    "paddle.vision",
+    "google.protobuf.text_format",
+)
 _prepared = False
+_owned = False
 _waiting: set[str] = set()  # of DEFERRED, those that are imported and not loaded
 _loading = threading.RLock()
+_at_import = False
+
+
+def own_process() -> None:
+    """Say that the process is oarlock's alone: what is there once Paddle has been imported stays until its end."""
+    global _owned
+    _owned = True
 
 
 def import_paddle() -> ModuleType:
@@ -51,12 +79,17 @@ def import_paddle() -> ModuleType:
 
 @contextlib.contextmanager
 def _no_collections() -> Iterator[None]:
-    """While open, no garbage is collected: of what an import makes there is none, and to look takes a tenth of it."""
+    """While open, no garbage is collected: of what an import makes there is none, and to look takes a tenth of it.
+
+    In a process of ours it is never looked at; in another's, what else is there might be garbage one day.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if _owned:
+            gc.freeze()
         if enabled:
             gc.enable()
 
@@ -64,22 +97,36 @@ def _no_collections() -> Iterator[None]:
 @contextlib.contextmanager
 def _deferring() -> Iterator[None]:
     """While open, an import of a module in DEFERRED gives one that is loaded when something in it is asked for."""
+    global _at_import
+    _at_import = True
     sys.meta_path.insert(0, _Finder)
     try:
         yield
     finally:
-        sys.meta_path.remove(_Finder)
+        _at_import = False
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds what is in DEFERRED where Python does."""
+    """Finds what is in DEFERRED where Python does, while Paddle is imported.
+
+    Paddle imports modules within a package that is not loaded; who does later has the package loaded first, as always.
+    """
 
     @classmethod
     def find_spec(cls, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target) if name in DEFERRED else None
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)
-        return spec
+        if _at_import:
+            spec = importlib.machinery.PathFinder.find_spec(name, path, target) if name in DEFERRED else None
+            if spec is not None and spec.loader is not None:
+                spec.loader = _Loader(spec.loader)
+            return spec
+        package = name.rpartition(".")[0]
+        if package in _waiting:
+            cast(_Deferred, sys.modules[package]).load()
+            if name in sys.modules:  # The package has imported it. Python takes the module's own spec, not this one.
+                module = sys.modules[name]
+                module.__spec__ = ModuleSpec(name, _Loaded(module))
+                return module.__spec__
+        return None
 
 
 class _Loader(importlib.abc.Loader):
@@ -98,13 +145,26 @@ class _Loader(importlib.abc.Loader):
         module.__class__ = _Deferred
 
 
+class _Loaded(importlib.abc.Loader):
+    """Gives a module that there is, as it is."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module, self._spec = module, module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._spec
+
+
 class _Deferred(ModuleType):
     """A module that is loaded when something in it is asked for.
 
     `importlib.util.LazyLoader` does the same, but also when a module within it is imported, which Paddle does.
     """
 
-    def __getattr__(self, name: str) -> Any:
+    def load(self) -> None:
         with _loading:
             if self.__name__ in _waiting:
                 _waiting.remove(self.__name__)
@@ -114,4 +174,7 @@ class _Deferred(ModuleType):
                     _waiting.add(self.__name__)
                     raise
                 self.__class__ = ModuleType  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> Any:
+        _Deferred.load(self)
         return ModuleType.__getattribute__(self, name)

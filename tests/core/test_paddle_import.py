@@ -88,3 +88,48 @@ def test_paddle_that_was_imported_before_is_left_as_it_is():
         [sys.executable, "-W", "ignore", "-c", script], env=environment(), capture_output=True, text=True
     )
     assert done.stdout == "True\n", done.stderr
+
+
+@pytest.mark.slow
+def test_a_module_of_a_deferred_package_is_as_in_a_python_that_defers_nothing():
+    """Each is the first thing that a process of its own imports; what else that loads is loaded once."""
+    listing = """
+import importlib, os, pkgutil
+warnings.simplefilter("ignore")
+from oarlock.paddle_import import DEFERRED
+sys.argv = ["script"]  # which Paddle reads where it compiles operators
+for package in DEFERRED:
+    path = sys.modules[package].__spec__.submodule_search_locations or []
+    for name in [package] + [f"{package}.{found.name}" for found in pkgutil.iter_modules(path)]:
+        if name == "httpx.__main__":
+            continue
+        sys.stdout.flush()
+        if os.fork() == 0:
+            try:
+                module = importlib.import_module(name)
+                dir(module), getattr(module, "nothing", None)
+                attribute = eval(name, {package.split(".")[0]: importlib.import_module(package.split(".")[0])})
+                print(name, module is attribute, module is sys.modules[name], module.__spec__.name, type(module.__loader__).__name__)
+                importlib.import_module(package), getattr(sys.modules[package], "nothing", None)
+                print(package, type(sys.modules[package]).__name__)
+            except BaseException as error:
+                print(name, type(error).__name__, error)
+            sys.stdout.flush()
+            os._exit(0)
+        os.wait()
+"""
+    found = python(listing)
+    assert len(found) > 200
+    for line in found:
+        name, _, rest = line.partition(" ")
+        assert rest in ("module", f"True True {name} SourceFileLoader"), line
+
+
+def test_the_collector_looks_at_an_import_in_another_s_process_alone():
+    assert python("import gc\nprint(gc.isenabled(), gc.get_freeze_count())") == ["True 0"]
+    script = "import gc\nfrom oarlock import paddle_import\n"
+    script += "paddle_import.own_process()\npaddle_import.import_paddle()\nprint(gc.isenabled(), gc.get_freeze_count() > 100_000)"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], env=environment(), capture_output=True, text=True
+    )
+    assert done.stdout == "True True\n"

@@ -29,9 +29,11 @@ PACKET = 1 << 20
 def main(descriptor: int) -> NoReturn:
     """Fork for the driver at the other end of a socket, until that is closed."""
     line = socket.socket(fileno=descriptor)
+    gc.disable()
     with _leaving_with(line), contextlib.suppress(Exception):  # what cannot be imported is the workers' to report
         _import()
     gc.freeze()  # a collection in a worker would copy the pages that it shares with the others
+    gc.enable()
     bell, ringer = os.pipe()
     os.set_blocking(ringer, False)
     signal.set_wakeup_fd(ringer, warn_on_full_buffer=False)
