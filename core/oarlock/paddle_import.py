@@ -99,7 +99,8 @@ def _deferring() -> Iterator[None]:
     """While open, an import of a module in DEFERRED gives one that is loaded when something in it is asked for."""
     global _at_import
     _at_import = True
-    sys.meta_path.insert(0, _Finder)
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
     try:
         yield
     finally:
@@ -112,8 +113,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     Paddle imports modules within a package that is not loaded; who does later has the package loaded first, as always.
     """
 
-    @classmethod
-    def find_spec(cls, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if _at_import:
             spec = importlib.machinery.PathFinder.find_spec(name, path, target) if name in DEFERRED else None
             if spec is not None and spec.loader is not None:

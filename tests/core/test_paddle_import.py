@@ -25,11 +25,12 @@ def python(script):
 
 def test_nothing_is_loaded_that_nobody_asked_for():
     found = python(f"""
-import inspect
+import importlib, inspect
 print({LOADED}, sorted(set({NAMES}) - set(sys.modules)))
 import httpx, paddle.utils.cpp_extension
 import paddle.utils.cpp_extension.extension_utils as utils
 inspect.getmodule(lambda: None), [module.__file__ for module in (httpx, paddle.utils.cpp_extension, utils)]
+importlib.invalidate_caches()
 print({LOADED})
 """)
     assert found == ["[False, False] []", "[False, False]"]

@@ -9,6 +9,7 @@ import numpy as np
 
 from oarlock import Batch, each
 from oarlock_plugins.engines import private
+from oarlock_plugins.engines.identity import Tried
 
 # Intermediate results that stay allocated between steps, in bytes; of a larger program they are freed as in eager.
 MOST_KEPT = 64 << 20
@@ -21,6 +22,9 @@ class Untraceable(Exception):
 class Program:
     """A traced program with what it reads, changes and returns.
 
+    Attributes:
+        tried: the runs that it was tried with.
+
     Args:
         place: where it computes.
         batches: what it is called with: their shapes are the program's.
@@ -31,6 +35,7 @@ class Program:
 
         self.main, self.startup = paddle.static.Program(), paddle.static.Program()
         self.scope = paddle.static.Scope()
+        self.tried = Tried()
         self._place = place
         self._names: list[str] = []
         self._shared: dict[str, Any] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,15 +11,18 @@ import numpy as np
 
 from oarlock import Batch, Rows, UserError, build_eager_evaluation, build_eager_step, read_losses, warn
 from oarlock_plugins.engines import private
+from oarlock_plugins.engines.identity import identity, varying
 from oarlock_plugins.engines.probe import Python, agree, compare, reads_of
 from oarlock_plugins.engines.programs import EvaluationProgram, Program, StepProgram, Untraceable, leaves
 
-# Hooks whose results are part of a program.
-TRACED = ("prepare_parameters", "build_optimizer", "build_grad_clip", "forward", "compute_loss", "compute_penalty")
 # Programs that a process keeps for runs like the one that they were made for.
 MOST_KEPT = 32
 # Programs of one run, one for each set of shapes; a run with more makes the steps of the others eagerly.
 MOST_PROGRAMS = 8
+MISTAKEN = (
+    "engine: this run needs a program of its own, which by its options it should not; runs before it in this process may "
+    "have been made by the wrong one. Repeat them with trainer.engine=eager."
+)
 
 
 def refusal(run: Any) -> str:
@@ -74,6 +76,11 @@ class CompiledStep:
     def identity(self) -> str:
         """What the run's programs are found by."""
         return identity(self.run)
+
+    @functools.cached_property
+    def varying(self) -> dict[str, Any]:
+        """What the runs that share a program may have different."""
+        return varying(self.run)
 
     def __call__(self, batches: Sequence[Batch]) -> Any:
         first = batches[0]
@@ -154,6 +161,10 @@ class CompiledStep:
         program: StepProgram | None = run.kept.find("step program", key)
         if program is None:
             return None
+        covered = program.tried.covers(self.varying)
+        if covered and not program.tried.due():
+            run.optimizers[0].create_accumulators()
+            return program if program.adopt(run) else None
         before = Python(run)
         try:
             run.optimizers[0].create_accumulators()
@@ -167,7 +178,12 @@ class CompiledStep:
             )  # fmt: skip
         finally:
             before.put_back()
-        return None if differs else program
+        if differs:
+            if covered:
+                warn(MISTAKEN)
+            return None
+        program.tried.add(self.varying)
+        return program
 
     def _tried(self, batches: Sequence[Batch]) -> tuple[StepProgram | None, str]:
         run = self.run
@@ -177,6 +193,7 @@ class CompiledStep:
             return program, ""
         program, reason = self._traced(batches)
         if program is not None and key[0] and program.remember(run):
+            program.tried.add(self.varying)
             run.kept.keep("step program", key, program, MOST_KEPT)
         return program, reason
 
@@ -251,7 +268,12 @@ class CompiledEvaluation:
 
     def _tried(self, batch: Batch, shapes: Any) -> Program | None:
         """A program that agrees with eager on this batch, or None; an earlier run's must agree to the bit."""
-        run = self._run
+        run, varied = self._run, self._training.varying
+        key = (self._training.identity, shapes)
+        kept: Program | None = run.kept.find("evaluation program", key)
+        covered = kept is not None and kept.tried.covers(varied)
+        if kept is not None and covered and not kept.tried.due() and kept.adopt(run):
+            return kept
         before = Python(run)
         expected = self._eager(batch)
         before.put_back()
@@ -261,10 +283,11 @@ class CompiledEvaluation:
             return all(agree(one.numpy(), np.asarray(other), tolerance, tolerance / 10)
                        for one, other in zip(expected, found, strict=True))  # fmt: skip
 
-        key = (self._training.identity, shapes)
-        kept: Program | None = run.kept.find("evaluation program", key)
         if kept is not None and kept.adopt(run) and agrees(kept, 0.0):
+            kept.tried.add(varied)
             return kept
+        if covered:
+            warn(MISTAKEN)
         try:
             program = EvaluationProgram(run, batch, self._training.place)
         except Exception:
@@ -274,25 +297,9 @@ class CompiledEvaluation:
         if not agrees(program, 1e-5):
             return None
         if key[0] and program.remember(run):
+            program.tried.add(varied)
             run.kept.keep("evaluation program", key, program, MOST_KEPT)
         return program
-
-
-def identity(run: Any) -> str:
-    """All that a program may depend on beside shapes: two runs with one identity can be made by one program.
-
-    '' where a hook of somebody else's than the run's components is part of it. The learning rate is fed to a program, so
-    it is left out, as are the seed and what only decides when something happens.
-    """
-    for hook in TRACED:
-        if any(one.plugin_name not in run.components for one in getattr(run.hook, hook).get_hookimpls()):
-            return ""
-    values = {key: value for key, value in run.values.items() if key not in ("seed", "runtime", "trainer")}
-    values["optimizer"] = {key: value for key, value in values["optimizer"].items() if key != "learning_rate"}
-    schedule = run.components.get("schedule")
-    if [caller.name for caller in run.manager.get_hookcallers(schedule) or ()] == ["build_schedule"]:
-        del values["schedule"]
-    return json.dumps([run.components_chosen, run.config.trainer.precision.name, values], sort_keys=True, default=str)
 
 
 def _changed(run: Any) -> list[Any]:
