@@ -10,12 +10,13 @@ from oarlock.errors import Damaged, Exit, NonFiniteError, OarlockError, RunFaile
 from oarlock.hookspecs import API_VERSION, hookimpl, hookspec
 
 if TYPE_CHECKING:
-    from oarlock.commands import Result, train
-    from oarlock.config import Experiment
+    from oarlock.commands import train
     from oarlock.data import Arrays, Batch, Data, InputSpec, ModelSpec, Rows, each
     from oarlock.evaluation import Metric, evaluate
+    from oarlock.new_run import Result
     from oarlock.optimization import decays
     from oarlock.paddle_import import import_paddle
+    from oarlock.plain import Experiment
     from oarlock.recorded import load_experiment, load_run, vary_experiment
     from oarlock.run import Run
     from oarlock.runner import Runner
@@ -31,12 +32,12 @@ _LAZY = {
     "Arrays": "data",
     "Batch": "data",
     "Data": "data",
-    "Experiment": "config",
+    "Experiment": "plain",
     "InputSpec": "data",
     "Interrupted": "training",
     "Metric": "evaluation",
     "ModelSpec": "data",
-    "Result": "commands",
+    "Result": "new_run",
     "Run": "run",
     "Rows": "data",
     "Runner": "runner",

@@ -9,10 +9,9 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from oarlock import completion, display
+from oarlock import collector, completion, display
 from oarlock.core_commands import CORE_COMMANDS
 from oarlock.errors import Exit, RunFailed, UserError, describe, nearest
-from oarlock.paddle_import import own_process
 from oarlock.plugins import Host, load_host
 from oarlock.registry import Command
 from oarlock.selection import take_flags
@@ -72,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> NoReturn:
     """The console script: `main`, and the end of the process."""
-    own_process()
+    collector.hold()
     code = main()
     if "paddle" in sys.modules:
         from oarlock.runtime import leave

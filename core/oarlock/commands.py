@@ -5,45 +5,28 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from omegaconf import DictConfig
+from typing import Any
 
 from oarlock import checkpoint, config, snapshot, vetting
 from oarlock.config_files import read_yaml
 from oarlock.errors import UserError, nearest, shown_path
 from oarlock.execution import execute
 from oarlock.experiment import build_run, complete_run
-from oarlock.kept import Kept
+from oarlock.new_run import Result, result_of, train_config
 from oarlock.paddle_import import import_paddle
 from oarlock.plugins import Host, load_host
-from oarlock.provenance import current_versions, new_record
-from oarlock.record import CONFIG, Draft, RunFolder
-from oarlock.recorded import intact, load_recorded, refuse_changed_data, warm_start
+from oarlock.provenance import current_versions
+from oarlock.record import CONFIG, RunFolder
+from oarlock.recorded import load_recorded, refuse_changed_data
 from oarlock.run import Run
 from oarlock.sealed import write_atomically
 from oarlock.signals import Signals
-
-if TYPE_CHECKING:
-    import paddle
+from oarlock.warm_start import intact, warm_start
 
 # What a resumed run may change without becoming another run.
 RESUMABLE = ("trainer.epochs", "trainer.max_steps", "trainer.checkpoint", "trainer.num_workers")
-
-
-@dataclass
-class Result:
-    """What a finished run leaves: its metrics, its folder, the trained model with the best weights."""
-
-    metrics: dict[str, float]
-    best: dict[str, Any] | None
-    folder: Path
-    status: str
-    reason: str
-    model: paddle.nn.Layer
 
 
 def train(overrides: Sequence[str] = (), *, config_dir: str | None = None, hooks: Sequence[object] = ()) -> Result:
@@ -62,57 +45,6 @@ def train(overrides: Sequence[str] = (), *, config_dir: str | None = None, hooks
     composed = config.compose(host, overrides, config_dir)
     number = not composed.folder_chosen
     return result_of(train_config(host, composed.config, composed.folder, number=number, hooks=hooks))
-
-
-def result_of(run: Run) -> Result:
-    """The public result of a run."""
-    assert run.record is not None
-    return Result(run.metrics, run.best, run.record.wanted, run.status, run.stop_reason, run.model)
-
-
-def train_config(
-    host: Host,
-    composed: DictConfig,
-    folder: Path,
-    *,
-    number: bool,
-    last: bool = False,
-    hooks: Sequence[object] = (),
-    command: Sequence[str] = (),
-    kept: Kept | None = None,
-    keeps: Callable[[Run], bool] | None = None,
-) -> Run:
-    """Train a composed configuration in a new folder, numbered when it is taken and `number` allows it.
-
-    Args:
-        host: the plugins.
-        composed: the checked configuration.
-        folder: the folder to make.
-        number: whether another may be taken where this one is there already.
-        last: whether the process has nothing to do afterwards, so that a signal after the run is ignored.
-        hooks: the caller's own hook implementations.
-        command: what to type for this run; by default what this process was started with.
-        kept: what the runs of this process before this one have left for it.
-        keeps: as for `Runner.train`.
-    """
-    import_paddle()  # before the signals are watched: it installs handlers of its own
-    with Signals(last) as signals:
-        run = build_run(host, composed, hooks=hooks, kept=kept)
-        complete_run(run)
-        if run.config.trainer.init_from:
-            warm_start(run, Path(run.config.trainer.init_from))
-        record = new_record(host, run, command)
-        if keeps is not None:
-            run.keeps, run.record = keeps, Draft(folder, run.text, record)
-            try:
-                execute(run, signals)
-            finally:
-                run.record.close()
-            return run
-        run.record = made = RunFolder.create(folder, run.text(), record, number=number)
-        with made.locked():
-            execute(run, signals)
-    return run
 
 
 def resume(

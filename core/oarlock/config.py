@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,10 @@ from oarlock.changes import apply_overrides, fill_optional
 from oarlock.checking import check, chosen_components, plain_values
 from oarlock.config_files import BoundedRepository, VettedRepository
 from oarlock.config_store import store
-from oarlock.errors import UserError, one_line
+from oarlock.errors import UserError
+from oarlock.plain import Experiment
 from oarlock.plugins import Host, load_host
 from oarlock.registry import Group, Registry
-from oarlock.schema import RootConfig
 from oarlock.selection import flags_of
 from oarlock.translation import user_errors
 from oarlock.variation import Variation
@@ -55,28 +55,6 @@ class Composed:
     folder: Path
     folder_chosen: bool
     sweeps: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """A checked configuration as plain data, which another process can train.
-
-    Attributes:
-        values: the resolved configuration, as config.yaml has it.
-        components: the component at each config path, as `group/name`.
-        overrides: those that lead to it.
-        flags: what stands before them in a command: the folder of files, the modules that were named.
-    """
-
-    values: dict[str, Any]
-    components: dict[str, str]
-    overrides: list[str]
-    flags: list[str]
-
-    @property
-    def command(self) -> list[str]:
-        """What to type for the same run."""
-        return ["oarlock", "train", *self.flags, *self.overrides]
 
 
 def compose(host: Host, overrides: Sequence[str], config_dir: str | None = None, multirun: bool = False) -> Composed:
@@ -112,26 +90,6 @@ def of_run(config: DictConfig, registry: Registry) -> DictConfig:
         for key in ("hydra", *(group.name for group in registry.groups.values() if not group.of_run)):
             config.pop(key, None)
     return config
-
-
-def typed(values: DictConfig, components: Mapping[str, str], registry: Registry) -> DictConfig:
-    """Recorded values with the types of their components again; `values` is changed.
-
-    Raises:
-        UserError: the options of a component have changed since.
-    """
-    parts = [(path, OmegaConf.structured(registry.entries[name].cls), OmegaConf.select(values, path))
-             for path, name in components.items()]  # fmt: skip
-    root = OmegaConf.structured(RootConfig)
-    parts += [(key, root[key], values[key]) for key in ("runtime", "trainer")]
-    for path, node, recorded in parts:
-        try:
-            merged = OmegaConf.merge(node, recorded)
-        except Exception as error:
-            raise UserError(f"{path}: its options have changed since the run was made: {one_line(error)}") from error
-        OmegaConf.update(values, path, merged, merge=False)
-    OmegaConf.set_struct(values, True)
-    return values
 
 
 @contextlib.contextmanager

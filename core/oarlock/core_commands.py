@@ -39,7 +39,7 @@ def _train(args: argparse.Namespace) -> int:
         return _print_config(args, sweeps)
     if sweeps:
         args.host.manager.hook.on_sweep_requested(overrides=args.overrides)
-    from oarlock import commands, config
+    from oarlock import config, new_run
     from oarlock.training import Interrupted
 
     composed = None if sweeps else config.compose(args.host, args.overrides, args.config_dir)
@@ -50,7 +50,7 @@ def _train(args: argparse.Namespace) -> int:
     _log_to_terminal(composed.hydra.verbose)
     try:
         number = not composed.folder_chosen
-        run = commands.train_config(args.host, composed.config, composed.folder, number=number, last=True)
+        run = new_run.train_config(args.host, composed.config, composed.folder, number=number, last=True)
     except Interrupted as stop:
         return _report_interrupted(stop)
     _report(run)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -17,6 +16,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, cast
 
+from oarlock import collector
 from oarlock.errors import UserError
 
 DEFERRED = (
@@ -42,16 +42,9 @@ DEFERRED = (
     "google.protobuf.text_format",
 )
 _prepared = False
-_owned = False
 _waiting: set[str] = set()  # of DEFERRED, those that are imported and not loaded
 _loading = threading.RLock()
 _at_import = False
-
-
-def own_process() -> None:
-    """Say that the process is oarlock's alone: what is there once Paddle has been imported stays until its end."""
-    global _owned
-    _owned = True
 
 
 def import_paddle() -> ModuleType:
@@ -67,7 +60,7 @@ def import_paddle() -> ModuleType:
         raise UserError("PaddlePaddle is not installed: pip install 'oarlock[cpu]' or 'oarlock[gpu]'.")
     os.environ.setdefault("GLOG_minloglevel", "2")
     # Recorded, not filtered: Paddle changes the filters while it is imported.
-    with warnings.catch_warnings(record=True), _no_collections(), _deferring():
+    with warnings.catch_warnings(record=True), collector.paused(), _deferring():
         warnings.simplefilter("ignore")
         paddle = importlib.import_module("paddle")
     # Paddle takes over SIGTERM to print a dump and die, which would cost the run its last checkpoint.
@@ -75,23 +68,6 @@ def import_paddle() -> ModuleType:
     _prepared = True
     warnings.filterwarnings("ignore", message="When training, we now always track global mean", category=UserWarning)
     return paddle
-
-
-@contextlib.contextmanager
-def _no_collections() -> Iterator[None]:
-    """While open, no garbage is collected: of what an import makes there is none, and to look takes a tenth of it.
-
-    In a process of ours it is never looked at; in another's, what else is there might be garbage one day.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if _owned:
-            gc.freeze()
-        if enabled:
-            gc.enable()
 
 
 @contextlib.contextmanager

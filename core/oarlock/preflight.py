@@ -12,9 +12,9 @@ from oarlock.errors import Exit, UserError
 from oarlock.experiment import build_run, complete_run
 from oarlock.optimization import trainable
 from oarlock.plugins import Host
-from oarlock.recorded import warm_start
 from oarlock.run import Run
 from oarlock.sweep import Prepared
+from oarlock.warm_start import warm_start
 
 MOST_POINTS = 1_000
 

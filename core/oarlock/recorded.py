@@ -12,18 +12,20 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from oarlock import checkpoint, config
+from oarlock import checkpoint
 from oarlock.changes import apply_overrides
 from oarlock.checking import check, chosen_components, plain_values
 from oarlock.config_files import read_yaml
-from oarlock.errors import RunFailed, UserError, nearest, shown_path, warn
+from oarlock.errors import RunFailed, UserError, nearest, shown_path
 from oarlock.evaluation import evaluate as evaluate_split
 from oarlock.experiment import build_run
+from oarlock.plain import Experiment, typed
 from oarlock.plugins import NO_DISTRIBUTION, Host, load_host
 from oarlock.record import CONFIG, RunFolder
 from oarlock.run import Run
 from oarlock.selection import flags_of
 from oarlock.translation import user_errors
+from oarlock.warm_start import described, intact
 
 
 def load_run(folder: Path | str, overrides: Sequence[str] = ()) -> Run:
@@ -55,8 +57,8 @@ def load_run(folder: Path | str, overrides: Sequence[str] = ()) -> Run:
             raise
         raise UserError(f"{error}\nThe run was made in {made_in}, where its relative paths begin.") from error
     if run.class_names != names:
-        raise UserError(f"{shown_path(folder)}: it was trained on {_classes(names)}; the data has "
-                        f"{_classes(run.class_names)}.")  # fmt: skip
+        raise UserError(f"{shown_path(folder)}: it was trained on {described(names)}; the data has "
+                        f"{described(run.class_names)}.")  # fmt: skip
     try:
         arrays = checkpoint.unpack_arrays(files.get(checkpoint.BEST, files[checkpoint.MODEL]))
         checkpoint.load_weights(run.model, arrays, path.name)
@@ -98,14 +100,7 @@ def _name_classes(composed: DictConfig, names: list[str] | None, overrides: Sequ
             composed.data.class_names = names
 
 
-def _classes(names: Sequence[str] | None) -> str:
-    """Class names for an error, the first of them."""
-    if names is None:
-        return "numbers to predict"
-    return f"the classes {', '.join(names[:5])}" + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def load_experiment(folder: Path | str) -> config.Experiment:
+def load_experiment(folder: Path | str) -> Experiment:
     """What a recorded run was made of, as plain data: to be changed, and trained as another run.
 
     Raises:
@@ -115,7 +110,7 @@ def load_experiment(folder: Path | str) -> config.Experiment:
     return _plain(load_recorded(host, RunFolder(Path(folder))), host, ())
 
 
-def vary_experiment(experiment: config.Experiment, overrides: Sequence[str]) -> config.Experiment:
+def vary_experiment(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
     """The experiment with other values, checked; it need not have been valid before.
 
     Args:
@@ -130,16 +125,16 @@ def vary_experiment(experiment: config.Experiment, overrides: Sequence[str]) -> 
         if component not in host.registry.entries:
             group, _, name = component.partition("/")
             raise UserError(f"{path}: {host.explain_missing(group, name)}")
-    typed = config.typed(OmegaConf.create(experiment.values), experiment.components, host.registry)
-    changed = apply_overrides(typed, overrides, host.registry)
+    given = typed(OmegaConf.create(experiment.values), experiment.components, host.registry)
+    changed = apply_overrides(given, overrides, host.registry)
     with user_errors(host):
         check(changed, host)
     return _plain(changed, host, overrides)
 
 
-def _plain(composed: DictConfig, host: Host, overrides: Sequence[str]) -> config.Experiment:
+def _plain(composed: DictConfig, host: Host, overrides: Sequence[str]) -> Experiment:
     chosen = chosen_components(composed, host.registry)
-    return config.Experiment(plain_values(composed), chosen, list(overrides), flags_of(os.environ))
+    return Experiment(plain_values(composed), chosen, list(overrides), flags_of(os.environ))
 
 
 def evaluate(folder: Path | str, overrides: Sequence[str] = (), splits: Sequence[str] = ()) -> dict[str, float]:
@@ -155,31 +150,6 @@ def evaluate(folder: Path | str, overrides: Sequence[str] = (), splits: Sequence
             raise UserError(f"split={split}: the data has no such split. {nearest(split, run.splits)}")
         metrics |= {f"{split}/{name}": value for name, value in evaluate_split(run, getattr(run.data, split)).items()}
     return metrics
-
-
-def warm_start(run: Run, source: Path) -> None:
-    """Begin with the best weights of another run.
-
-    Raises:
-        UserError: there are none, or they do not fit this model.
-    """
-    try:
-        RunFolder(source)
-    except UserError as error:
-        raise UserError(f"trainer.init_from={error}") from error
-    files, _ = intact(source)
-    if not files:
-        raise UserError(f"trainer.init_from={source}: it has no intact checkpoint.")
-    names = json.loads(files[checkpoint.STATE]).get("class_names")
-    if names != run.class_names:
-        warn(
-            f"trainer.init_from={source}: it was trained on {_classes(names)}; this data has {_classes(run.class_names)}"
-        )
-    arrays = checkpoint.unpack_arrays(files.get(checkpoint.BEST, files[checkpoint.MODEL]))
-    try:
-        checkpoint.load_weights(run.model, arrays, str(source))
-    except RunFailed as error:
-        raise UserError(f"trainer.init_from={source}: {error}.") from error
 
 
 def load_recorded(host: Host, record: RunFolder, overrides: Sequence[str] = ()) -> DictConfig:
@@ -200,16 +170,7 @@ def load_recorded(host: Host, record: RunFolder, overrides: Sequence[str] = ()) 
             source = "a module that was named with -p; name it again" if named else made_with["distribution"]
             raise UserError(f"{path} was {made_with['component']} of {source}. {reason}")
     components = {path: made_with["component"] for path, made_with in record.record["components"].items()}
-    changed = apply_overrides(config.typed(values, components, host.registry), overrides, host.registry)
+    changed = apply_overrides(typed(values, components, host.registry), overrides, host.registry)
     with user_errors(host):
         check(changed, host)
     return changed
-
-
-def intact(folder: Path) -> tuple[dict[str, bytes], Path | None]:
-    """The newest intact checkpoint's files; damaged ones are named on stderr."""
-    path, files, damaged = checkpoint.newest_intact(folder / "checkpoints")
-    for error in damaged:
-        instead = f"using {path.name}" if path is not None else "there is no earlier one"
-        warn(f"checkpoint {error}; {instead}")
-    return files, path

@@ -9,10 +9,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from oarlock import config
-from oarlock.commands import Result, result_of, resume, train_config
 from oarlock.kept import Kept
+from oarlock.new_run import Result, result_of, train_config
 from oarlock.paddle_import import import_paddle
+from oarlock.plain import Experiment, typed
 from oarlock.plugins import load_host
 from oarlock.run import Run
 
@@ -31,7 +31,7 @@ class Runner:
 
     def train(
         self,
-        experiment: config.Experiment,
+        experiment: Experiment,
         folder: Path | str,
         hooks: Sequence[object] = (),
         keeps: Callable[[Run], bool] | None = None,
@@ -52,26 +52,26 @@ class Runner:
             RunFailed: the run failed; its folder says how.
             Interrupted: a signal came; the run is saved.
         """
-        typed = self._typed(experiment)
+        composed = self._typed(experiment)
         command = experiment.command if command is None else command
-        run = train_config(self._host, typed, Path(folder), number=False, hooks=hooks, command=command, kept=self._kept,
+        run = train_config(self._host, composed, Path(folder), number=False, hooks=hooks, command=command, kept=self._kept,
                            keeps=keeps)  # fmt: skip
         return result_of(run)
 
-    def _typed(self, experiment: config.Experiment) -> DictConfig:
+    def _typed(self, experiment: Experiment) -> DictConfig:
         """The experiment's configuration; that of an earlier run, with what differs set, where it has the same parts."""
         key = json.dumps(experiment.components, sort_keys=True)
         known = self._kept.find("configuration", key)
         changes = differences(known[1], experiment.values) if known is not None else None
         if changes is None:
-            typed = config.typed(OmegaConf.create(experiment.values), experiment.components, self._host.registry)
+            composed = typed(OmegaConf.create(experiment.values), experiment.components, self._host.registry)
         else:
-            typed = known[0]
+            composed = known[0]
             self._kept.keep("configuration", key, None, most=8)  # half of the changes may be refused
             for path, value in changes.items():
-                OmegaConf.update(typed, path, value, merge=False)
-        self._kept.keep("configuration", key, (typed, experiment.values), most=8)
-        return typed
+                OmegaConf.update(composed, path, value, merge=False)
+        self._kept.keep("configuration", key, (composed, experiment.values), most=8)
+        return composed
 
     def resume(self, folder: Path | str, hooks: Sequence[object] = ()) -> Result | None:
         """Continue a run, as `oarlock resume` does; None where it has ended already.
@@ -81,6 +81,8 @@ class Runner:
             RunFailed: the run failed; its folder says how.
             Interrupted: a signal came; the run is saved.
         """
+        from oarlock.commands import resume  # which needs Hydra's parser, as no experiment does
+
         run = resume(folder, hooks=hooks, host=self._host)
         return result_of(run) if run is not None else None
 

@@ -27,7 +27,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from oarlock import commands, config, vetting
+from oarlock import collector, commands, config, new_run, vetting
 from oarlock.errors import Exit, RunFailed, UserError, describe, nearest, shown_path
 from oarlock.plugins import Host, load_host
 from oarlock.record import RUN
@@ -81,6 +81,7 @@ class Prepared:
 
     def run(self, folder: Path) -> int:
         """Run it in its folder; returns the exit code."""
+        collector.release()
         # The jobs compose their configuration anew, also in other processes; the folder is the sweep's.
         quoted = str(folder).replace("'", "\\'")
         self.config.hydra.overrides.hydra.append(f"++hydra.sweep.dir='{quoted}'")
@@ -197,7 +198,7 @@ def job(composed: DictConfig) -> float:
             # Two jobs whose subdir is the same get two folders.
             command = ["oarlock", "train", *flags_of(os.environ), *overrides]
             composed = config.of_run(composed, host.registry)
-            run = commands.train_config(host, composed, folder, number=True, command=command)
+            run = new_run.train_config(host, composed, folder, number=True, command=command)
     except Interrupted as stop:
         raise SystemExit(Exit.INTERRUPTED) from stop
     except Exception as error:

@@ -124,13 +124,3 @@ for package in DEFERRED:
     for line in found:
         name, _, rest = line.partition(" ")
         assert rest in ("module", f"True True {name} SourceFileLoader"), line
-
-
-def test_the_collector_looks_at_an_import_in_another_s_process_alone():
-    assert python("import gc\nprint(gc.isenabled(), gc.get_freeze_count())") == ["True 0"]
-    script = "import gc\nfrom oarlock import paddle_import\n"
-    script += "paddle_import.own_process()\npaddle_import.import_paddle()\nprint(gc.isenabled(), gc.get_freeze_count() > 100_000)"
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script], env=environment(), capture_output=True, text=True
-    )
-    assert done.stdout == "True True\n"

@@ -19,7 +19,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from oarlock import commands, config
+from oarlock import commands, config, new_run
 from oarlock.execution import execute
 from oarlock.experiment import build_run, complete_run
 from oarlock.plugins import Host, load_host
@@ -146,7 +146,7 @@ class Subject:
 
     def _train(self, folder: Path, composed: DictConfig) -> Path:
         with quiet():
-            commands.train_config(self.host, composed, folder, number=False)
+            new_run.train_config(self.host, composed, folder, number=False)
         return folder
 
     def stopped_run(self, name: str, step: int, *more: str) -> Run:
