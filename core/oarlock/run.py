@@ -43,6 +43,7 @@ class Run:
         monitor, direction: the metric that decides which weights are best, and 'max' or 'min'.
         best: `{"step", "epoch", "monitor", "value"}` of the best evaluation so far, or None.
         folder: the run's folder, or None before it is made.
+        destination: where that is or will be; a trial of a large sweep may never get it.
         status: running, completed, early_stopped, pruned, interrupted or failed; checked after `oarlock check`.
         kept: what a process that makes several runs keeps between them: `run.kept.get(kind, key, make)`.
         hook: the run's own hook relay; a new group's hooks are called through it.
@@ -122,6 +123,11 @@ class Run:
     def folder(self) -> Path | None:
         """The run's folder; None before there is one. A trial of a large sweep gets one when somebody asks for it."""
         return self.on_disk().path if self.record is not None else None
+
+    @property
+    def destination(self) -> Path | None:
+        """The path that the run's folder has, or will have if the run gets one; None before that is known."""
+        return self.record.wanted if self.record is not None else None
 
     def on_disk(self) -> RunFolder:
         """The record with its folder, made now where there was none.

@@ -28,6 +28,7 @@ SET_UP = {
     "make bench": "figures, not a test: it takes minutes",
     "make soak": "the full counts of the tests: it takes hours",
     "pip install 'oarlock[gpu]'": "`.ci/run` installs the wheel with this extra in a clean environment",
+    "pip install 'oarlock[tensorboard]'": "the development environment has it",
     ". .venv/bin/activate": "the tests run in an environment that is active already",
 }
 

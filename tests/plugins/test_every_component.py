@@ -25,7 +25,13 @@ OVERRIDES = {
     ),
     "callback/ema": ("callback.ema.decay=0.5",),
     "callback/frozen_batch_norm": (),
+    "callback/mlflow": (
+        "callback.mlflow.tracking_uri=sqlite:///ROOT/mlflow.db", "callback.mlflow.experiment=tried",
+        "callback.mlflow.run_name=mine",
+    ),
     "callback/progress": ("callback.progress.bar=false", "callback.progress.refresh_seconds=1"),
+    "callback/tensorboard": ("callback.tensorboard.directory=ROOT/board",),
+    "callback/visualdl": ("callback.visualdl.directory=ROOT/board",),
     "data/arrays": (
         "data=arrays", "data.path=ROOT/rows.npz", "data.inputs=x", "data.targets=y", "data.several_inputs=[]",
         "data.valid_path=ROOT/valid.npz", "data.test_path=ROOT/valid.npz", "data.valid_fraction=0.3",
@@ -98,6 +104,7 @@ def test_all_are_tried():
     assert set(OVERRIDES) == set(BUILT_IN)
 
 
+@pytest.mark.filterwarnings("ignore")  # of what trackers import
 @pytest.mark.parametrize("path", sorted(BUILT_IN))
 def test_composes_and_trains_two_steps(train, tmp_path, path):
     write(tmp_path / "idx", *small(rows=20, height=12, width=12))

@@ -50,11 +50,13 @@ def register_components(register):
 FIRST = ("optimizer/adam", "callback/early_stopping")
 
 
+@pytest.mark.filterwarnings("ignore")  # of what trackers import
 @pytest.mark.parametrize(
     "path", [path if path in FIRST else pytest.param(path, marks=pytest.mark.long) for path in OWN]
 )
 def test_it_conforms(tmp_path, plugin, monkeypatch, path):
     monkeypatch.syspath_prepend(plugin(CURVE, "curve")["PYTHONPATH"])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     write(tmp_path / "idx", *small(rows=120, height=12, width=12))
     write_rows(tmp_path / "idx")
     kept = keep(tmp_path, Digits().build_data().train.take(slice(0, 400)))

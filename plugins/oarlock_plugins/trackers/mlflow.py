@@ -1,0 +1,105 @@
+"""A run of MLflow's."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import os
+import tempfile
+from typing import Optional
+
+from oarlock import component
+from oarlock_plugins.trackers.tracker import Tracker, label
+
+# In a run's folder, which of MLflow's runs it is.
+NOTED = "mlflow.txt"
+# MLflow's words for how a run ended.
+STATUS = {"interrupted": "KILLED", "failed": "FAILED"}
+# What MLflow takes at once, and of one value.
+MOST_PARAMS, MOST_LETTERS = 100, 500
+# By default a server that is not there is tried for minutes.
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+
+
+@component
+class MLflow(Tracker):
+    """A run of MLflow's: options as parameters, metrics by step, how it ended.
+
+    `pip install 'oarlock[mlflow]'`. A resumed run goes on in the one that it was, which `mlflow.txt` in its
+    folder names.
+
+    Args:
+        tracking_uri: a server's address or a database; by default MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.
+        experiment: the experiment that the run belongs to, made if there is none.
+        run_name: by default the run's folder.
+    """
+
+    name = package = "mlflow"
+
+    tracking_uri: Optional[str] = None
+    experiment: str = "oarlock"
+    run_name: Optional[str] = None
+
+    def open(self, run, values):
+        for key, value in PATIENCE.items():
+            os.environ.setdefault(key, value)
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it tells of each time that it tries again
+        from mlflow import MlflowClient
+
+        uri = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+        with _alone_with(uri):
+            self._client = MlflowClient(tracking_uri=uri)
+        noted = run.destination / NOTED
+        if noted.exists():
+            self._id = noted.read_text(encoding="utf-8").strip()
+            self._client.update_run(self._id, status="RUNNING")
+            return
+        tags = {"oarlock.folder": str(run.destination)}
+        name = self.run_name or label(run)
+        self._id = self._client.create_run(self._experiment(), run_name=name, tags=tags).info.run_id
+        if run.destination.is_dir():  # a trial that may get no folder is not resumed
+            noted.write_text(f"{self._id}\n", encoding="utf-8")
+        self._log_parameters(values)
+
+    def _experiment(self):
+        """The number of the experiment; another process may make it at the same moment."""
+        from mlflow.exceptions import MlflowException
+
+        found = self._client.get_experiment_by_name(self.experiment)
+        if found is None:
+            try:
+                return self._client.create_experiment(self.experiment)
+            except MlflowException:
+                found = self._client.get_experiment_by_name(self.experiment)
+                if found is None:
+                    raise
+        return found.experiment_id
+
+    def _log_parameters(self, values):
+        from mlflow.entities import Param
+
+        parameters = [Param(key, str(value)[:MOST_LETTERS]) for key, value in values.items()]
+        for start in range(0, len(parameters), MOST_PARAMS):
+            self._client.log_batch(self._id, params=parameters[start : start + MOST_PARAMS])
+
+    def write(self, row, step, time):
+        from mlflow.entities import Metric
+
+        self._client.log_batch(self._id, [Metric(name, value, round(time * 1000), step) for name, value in row.items()])
+
+    def close(self, status, metrics):
+        self._client.set_terminated(self._id, STATUS.get(status, "FINISHED"))
+
+
+@contextlib.contextmanager
+def _alone_with(uri):
+    """While open, no other run of this user's opens this file; two that make MLflow's tables at once would both fail."""
+    if not uri.startswith("sqlite:"):
+        yield
+        return
+    where = hashlib.sha256(os.path.abspath(uri.removeprefix("sqlite:///")).encode()).hexdigest()[:16]
+    with open(os.path.join(tempfile.gettempdir(), f"oarlock-mlflow-{os.getuid()}-{where}"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
