@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import re
+import types
+import typing
 from pathlib import Path
 from typing import Any
 
 from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from oarlock.component import field_types
 from oarlock.errors import UserError, abbreviates, describe, nearest, one_line
 from oarlock.plugins import Host
 from oarlock.registry import Registry
@@ -97,11 +101,15 @@ def _check_node(node: Any, path: str, registry: Registry) -> None:
         return
     cls = OmegaConf.get_type(node)
     if dataclasses.is_dataclass(cls):
-        names = [field.name for field in dataclasses.fields(cls)]
+        lengths = _lengths(cls)
         for key in _keys(node):
-            if key not in names:
+            if key not in lengths:
                 raise unknown_key(f"{path}.{key!s}", cls, registry)
-            _check_node(node._get_node(key), f"{path}.{key!s}", registry)
+            child = node._get_node(key)
+            _check_node(child, f"{path}.{key!s}", registry)
+            if lengths[key] is not None and isinstance(child, ListConfig) and not _is_empty(child):
+                if len(child) != lengths[key]:
+                    raise UserError(f"{path}.{key!s}={child}: expected {lengths[key]} values, got {len(child)}.")
         return
     if isinstance(node, DictConfig) and node._metadata.ref_type is Any:
         raise UserError(f"{path} is not a component; choose one with +GROUP@{path}=NAME.")
@@ -112,6 +120,19 @@ def _check_node(node: Any, path: str, registry: Registry) -> None:
         if kind in (int, float, bool, str, bytes) and isinstance(child, Container):
             raise UserError(f"{path}[{key!s}]: expected {kind.__name__}, got {child}.")
         _check_node(child, f"{path}[{key!s}]", registry)
+
+
+@functools.cache
+def _lengths(cls: type) -> dict[str, int | None]:
+    """How many values each field of a component has, where its type is a tuple of so many; OmegaConf takes any number."""
+
+    def length(kind: Any) -> int | None:
+        if typing.get_origin(kind) in (typing.Union, types.UnionType):
+            return next(filter(None, map(length, typing.get_args(kind))), None)
+        several = typing.get_origin(kind) is tuple and Ellipsis not in typing.get_args(kind)
+        return len(typing.get_args(kind)) if several else None
+
+    return {name: length(kind) for name, kind in field_types(cls).items()}
 
 
 def _keys(node: DictConfig | ListConfig) -> list[Any]:

@@ -122,6 +122,8 @@ class Loader(ConfigLoaderImpl):
         self.repository = VettedRepository(path)
         self._checks = True
         self._parsed: list[Override] = []
+        self._typed_keys: list[str] = []
+        self._sweep_options: dict[str, Any] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A launcher may send the loader to another process; plugins are found there anew.
@@ -138,6 +140,7 @@ class Loader(ConfigLoaderImpl):
         with user_errors(self.host):
             typed, parsed, checks = overrides, vet_overrides(overrides, self.host.registry), self._checks
             if run_mode is RunMode.MULTIRUN:
+                self._typed_keys = [override.key_or_group for override in parsed]
                 for override in parsed:
                     if override.is_sweep_override() and not self._is_of_run(override):
                         raise UserError(f"{override.input_line}: the options of a sweep cannot be swept over.")
@@ -181,7 +184,28 @@ class Loader(ConfigLoaderImpl):
         Raises:
             UserError: they are not valid.
         """
-        return of_run(self.load_sweep_config(sweep, list(overrides)), self.host.registry)
+        composed = self.load_sweep_config(sweep, list(overrides))
+        self._refuse_another_sweep(composed, overrides)
+        return of_run(composed, self.host.registry)
+
+    def _refuse_another_sweep(self, composed: DictConfig, overrides: Sequence[str]) -> None:
+        """Experiments that are swept over must say the same of the sweep, where the command does not say it.
+
+        Raises:
+            UserError: this one says something else than the first.
+        """
+        options = OmegaConf.to_container(composed.get("sweep") or OmegaConf.create(), enum_to_str=True)
+        assert isinstance(options, dict)
+        said = {str(key): value for key, value in options.items()
+                if not any(f"{typed}.".startswith(f"sweep.{key}.") for typed in self._typed_keys)}  # fmt: skip
+        if self._sweep_options is None:
+            self._sweep_options = said
+        for key, value in said.items():
+            if value != (before := self._sweep_options.get(key)):
+                chosen = next((one for one in overrides if one.startswith("experiment=")), " ".join(overrides))
+                raise UserError(f"{chosen}: its file has sweep.{key}={value}, the first of this sweep has {before}; a sweep "
+                                "has one.
+Give it on the command line, or sweep over each experiment by itself.")  # fmt: skip
 
     def compose_structure(self, sweep: DictConfig, overrides: Sequence[str], keys: Sequence[str] = ()) -> DictConfig:
         """The components of a run of a sweep with the options that they have by themselves, for `vary`.

@@ -6,7 +6,7 @@ import pytest
 
 MISFITS = '''
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple
 from oarlock import component, hookimpl
 
 @component
@@ -205,8 +205,12 @@ class Rich:
         inner: perhaps one.
         n: perhaps another.
         bad: what to trip over.
+        size: two numbers.
+        heads: several by name.
     """
     table: Dict[str, float] = field(default_factory=dict)
+    size: Tuple[int, int] = (3, 3)
+    heads: Dict[str, Inner] = field(default_factory=dict)
     inner: Optional[Inner] = None
     n: Optional[Inner] = None
     bad: str = ""
@@ -248,6 +252,7 @@ def register_commands(register):
 CASES = {
     "check +callback=rich callback.rich.table.a=3": "'callback.rich.table' has no 'a' yet; add it with +callback.rich.table.a=",
     "check +callback=rich callback.rich.inner.numbr=4": "'callback.rich.inner' has no option 'numbr'. Did you mean 'number'?",
+    "check +callback=rich callback.rich.size=[5]": "callback.rich.size=[5]: expected 2 values, got 1.",
     "check +callback=rich callback.rich.bad=a": "callback.rich: KeyError: 'a'\nraised at ",
     "check schedule=forgets": "schedule=forgets: its build_schedule returned nothing",
     "check task=lossless": "task=lossless: its compute_loss returned nothing",

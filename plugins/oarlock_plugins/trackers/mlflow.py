@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
-import logging
 import os
-import tempfile
 from typing import Optional
 
 from oarlock import component
@@ -43,6 +39,8 @@ class MLflow(Tracker):
     run_name: Optional[str] = None
 
     def open(self, run, values):
+        import logging
+
         for key, value in PATIENCE.items():
             os.environ.setdefault(key, value)
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it tells of each time that it tries again
@@ -99,6 +97,10 @@ def _alone_with(uri):
     if not uri.startswith("sqlite:"):
         yield
         return
+    import fcntl
+    import hashlib
+    import tempfile
+
     where = hashlib.sha256(os.path.abspath(uri.removeprefix("sqlite:///")).encode()).hexdigest()[:16]
     with open(os.path.join(tempfile.gettempdir(), f"oarlock-mlflow-{os.getuid()}-{where}"), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -252,6 +252,22 @@ def test_a_sweep_in_a_file(sweeps):
     assert "repeat it: oarlock train --config-dir" in done.stdout
 
 
+def test_experiments_that_are_swept_over_say_the_same_of_the_sweep(sweeps):
+    """It would have been the first one's, without a word."""
+    folder = sweeps.folder / "conf" / "experiment"
+    folder.mkdir(parents=True)
+    for name, trials in (("one", 3), ("two", 5), ("three", 3)):
+        (folder / f"{name}.yaml").write_text(f"# @package _global_\nseed: {trials}\nsweep: {{trials: {trials}}}\n")
+    job = ["train", "-cd", "conf", "-m", *JOB, "optimizer.learning_rate=interval(0.1,0.2)"]
+    done = sweeps.run(*job, "experiment=one,two")
+    assert (done.returncode, done.stderr) == (2, (
+        "error: experiment=two: its file has sweep.trials=5, the first of this sweep has 3; a sweep has one.\n"
+        "Give it on the command line, or sweep over each experiment by itself.\n"
+    ))  # fmt: skip
+    assert sweeps.run(*job, "experiment=one,three", "hydra.sweep.dir=same").returncode == 0
+    assert sweeps.run(*job, "experiment=one,two", "sweep.trials=2", "hydra.sweep.dir=typed").returncode == 0
+
+
 @pytest.mark.long
 def test_the_timeout_lets_running_trials_end(sweeps):
     done = sweeps.run("train", "-p", "trouble", "-m", JOB[0], JOB[2], "callback=[trouble]", "callback.trouble.how=slow",
