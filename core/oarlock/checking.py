@@ -107,9 +107,9 @@ def _check_node(node: Any, path: str, registry: Registry) -> None:
                 raise unknown_key(f"{path}.{key!s}", cls, registry)
             child = node._get_node(key)
             _check_node(child, f"{path}.{key!s}", registry)
-            if lengths[key] is not None and isinstance(child, ListConfig) and not _is_empty(child):
-                if len(child) != lengths[key]:
-                    raise UserError(f"{path}.{key!s}={child}: expected {lengths[key]} values, got {len(child)}.")
+            given = len(child) if isinstance(child, ListConfig) and not _is_empty(child) else None
+            if given is not None and lengths[key] not in (None, given):
+                raise UserError(f"{path}.{key!s}={child}: expected {lengths[key]} values, got {given}.")
         return
     if isinstance(node, DictConfig) and node._metadata.ref_type is Any:
         raise UserError(f"{path} is not a component; choose one with +GROUP@{path}=NAME.")

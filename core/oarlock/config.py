@@ -194,18 +194,18 @@ class Loader(ConfigLoaderImpl):
         Raises:
             UserError: this one says something else than the first.
         """
-        options = OmegaConf.to_container(composed.get("sweep") or OmegaConf.create(), enum_to_str=True)
-        assert isinstance(options, dict)
-        said = {str(key): value for key, value in options.items()
+        options: Any = OmegaConf.to_container(composed.get("sweep") or OmegaConf.create(), enum_to_str=True)
+        said = {key: value for key, value in options.items()
                 if not any(f"{typed}.".startswith(f"sweep.{key}.") for typed in self._typed_keys)}  # fmt: skip
         if self._sweep_options is None:
             self._sweep_options = said
         for key, value in said.items():
             if value != (before := self._sweep_options.get(key)):
                 chosen = next((one for one in overrides if one.startswith("experiment=")), " ".join(overrides))
-                raise UserError(f"{chosen}: its file has sweep.{key}={value}, the first of this sweep has {before}; a sweep "
-                                "has one.
-Give it on the command line, or sweep over each experiment by itself.")  # fmt: skip
+                raise UserError(
+                    f"{chosen}: its file has sweep.{key}={value}, the first of this sweep has {before}; a sweep has one.\n"
+                    "Give it on the command line, or sweep over each experiment by itself."
+                )
 
     def compose_structure(self, sweep: DictConfig, overrides: Sequence[str], keys: Sequence[str] = ()) -> DictConfig:
         """The components of a run of a sweep with the options that they have by themselves, for `vary`.

@@ -51,6 +51,12 @@ def _translate(error: Exception, host: Host) -> UserError:
         return UserError(where + _translate_hydra(rest, registry))
     key = (cause.full_key or "").removeprefix("_dummy_")
     text = one_line(cause)
+    override = re.match(r"Error merging override (.*)", message, re.DOTALL)
+    override = override or re.match(
+        r"Could not override '.*'\.\nTo append to your config use \+(.*)", message, re.DOTALL
+    )
+    if override and key and (inner := _within(override[1], key, text, cause, registry)):
+        return UserError(f"{override[1]}: {inner}")
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)) and key:
         if "." in str(cause.key):
             return UserError(f"{where}'{cause.key}' is a single key; write its parts one below the other.")
@@ -64,6 +70,19 @@ def _translate(error: Exception, host: Host) -> UserError:
     elif isinstance(cause, MissingMandatoryValue):
         text = f"a value is needed; write {key}=…"
     return UserError(where + (text if not key or text.startswith((key, f"'{key}'")) else f"{key}: {text}"))
+
+
+def _within(override: str, key: str, text: str, cause: OmegaConfBaseException, registry: Registry) -> str:
+    """What is wrong inside the value of an override, where OmegaConf gives a key within that; '' where it gives the whole."""
+    typed, _, value = override.lstrip("+~").partition("=")
+    if re.match(rf"{re.escape(typed)}[.[]", f"{key}.") or f"{typed}.".startswith(f"{key}."):
+        return ""
+    above, _, last = typed.rpartition(".")
+    if key == last and value.startswith("{") and "is not a subclass of" in text:
+        return f"to add one, write +{above}={{{last}:{value}}}"
+    if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
+        return str(unknown_key(f"{typed}.{key}", cause.object_type, registry)).partition(": ")[2]
+    return text if text.startswith((key, f"'{key}'")) else f"{key}: {text}"
 
 
 def _translate_hydra(message: str, registry: Registry) -> str:

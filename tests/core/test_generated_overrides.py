@@ -62,6 +62,8 @@ def values(field):
         return st.integers(1, 30)
     if "float" in kind:
         return st.floats(0.01, 0.9)
+    if kind == "str":
+        return st.sampled_from(["one", "two words", "a/b"])
     return st.none()
 
 

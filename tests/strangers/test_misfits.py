@@ -6,7 +6,7 @@ import pytest
 
 MISFITS = '''
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 from oarlock import component, hookimpl
 
 @component
@@ -207,10 +207,12 @@ class Rich:
         bad: what to trip over.
         size: two numbers.
         heads: several by name.
+        inners: several in a row.
     """
     table: Dict[str, float] = field(default_factory=dict)
     size: Tuple[int, int] = (3, 3)
     heads: Dict[str, Inner] = field(default_factory=dict)
+    inners: List[Inner] = field(default_factory=list)
     inner: Optional[Inner] = None
     n: Optional[Inner] = None
     bad: str = ""
@@ -221,7 +223,7 @@ class Rich:
 
     @hookimpl
     def on_run_start(self, run):
-        print("rich", self.table, self.inner, self.n)
+        print("rich", self.table, self.inner, self.n, *self.heads.values(), *self.inners)
 
 @hookimpl
 def register_components(register):
@@ -253,6 +255,11 @@ CASES = {
     "check +callback=rich callback.rich.table.a=3": "'callback.rich.table' has no 'a' yet; add it with +callback.rich.table.a=",
     "check +callback=rich callback.rich.inner.numbr=4": "'callback.rich.inner' has no option 'numbr'. Did you mean 'number'?",
     "check +callback=rich callback.rich.size=[5]": "callback.rich.size=[5]: expected 2 values, got 1.",
+    "check +callback=rich callback.rich.inners=[{numbr:5}]": (
+        "callback.rich.inners=[{numbr:5}]: 'callback.rich.inners' has no option 'numbr'. Did you mean 'number'?"
+    ),
+    "check +callback=rich callback.rich.inners=[{number:x}]": "callback.rich.inners=[{number:x}]: number: Value 'x' of",
+    "check +callback=rich +callback.rich.heads.a={number:2}": "to add one, write +callback.rich.heads={a:{number:2}}",
     "check +callback=rich callback.rich.bad=a": "callback.rich: KeyError: 'a'\nraised at ",
     "check schedule=forgets": "schedule=forgets: its build_schedule returned nothing",
     "check task=lossless": "task=lossless: its compute_loss returned nothing",
@@ -281,6 +288,8 @@ FINE = [
     "check +callback=rich callback.rich.inner.number=4 +callback.rich.table.a=3",
     "check +callback=rich callback.rich.inner={number:5}",
     "check +callback=rich callback.rich.n.n=6",
+    "check +callback=rich callback.rich.size=[5,6]",
+    "check +callback=rich +callback.rich.heads={a:{number:2}} callback.rich.inners=[{number:3}]",
     "check -m +callback=rich callback.rich.inner.number=4,5 optimizer=sgd,adam",
     "check optimizer=ahead",
     "check task=silent callback=[]",
@@ -316,6 +325,8 @@ def test_misfits_are_named_before_anything_is_written(answers):
     assert rich.out.startswith("rich {'a': 3.0} Inner(number=4, n=0) None\n")
     assert answers["check +callback=rich callback.rich.inner={number:5}"].out.startswith("rich {} Inner(number=5, n=0)")
     assert answers["check +callback=rich callback.rich.n.n=6"].out.startswith("rich {} None Inner(number=1, n=6)\n")
+    several = answers["check +callback=rich +callback.rich.heads={a:{number:2}} callback.rich.inners=[{number:3}]"]
+    assert several.out.startswith("rich {} None None Inner(number=2, n=0) Inner(number=3, n=0)\n")
     # A check begins a run, and so it ends it.
     assert answers["check +callback=watches"].out.startswith("started running\nended checked\n")
     assert (
