@@ -111,6 +111,8 @@ def _dispatch(arguments: list[str]) -> int:
     except SystemExit:  # after --help; every complaint is a UserError
         return Exit.DONE
     parsed.host = host
+    if command not in CORE_COMMANDS:  # it may be a server, which makes garbage for months
+        collector.release()
     return command.run(parsed)
 
 

@@ -6,23 +6,29 @@ import contextlib
 import gc
 from collections.abc import Iterator
 
-_held = False
+# Objects that are made, and not freed, until garbage is looked for while it is held: some tens of megabytes.
+HELD = 100_000
+_before: tuple[int, int, int] | None = None
 
 
 def hold() -> None:
-    """Collect nothing until `release`; for a process that is oarlock's alone."""
-    global _held
-    _held = True
-    gc.disable()
+    """Look for garbage seldom until `release`, which must come before anything that lasts.
+
+    For a process that is oarlock's alone.
+    """
+    global _before
+    if _before is None:
+        _before = gc.get_threshold()
+        gc.set_threshold(HELD, *_before[1:])
 
 
 def release() -> None:
-    """Collect from now on, if it was held. What there is stays until the end of the process, and is not looked at."""
-    global _held
-    if _held:
-        _held = False
+    """If it was held, look as often as before. What there is now stays until the end of the process, and is left out."""
+    global _before
+    if _before is not None:
         gc.freeze()
-        gc.enable()
+        gc.set_threshold(*_before)
+        _before = None
 
 
 @contextlib.contextmanager
@@ -36,6 +42,6 @@ def paused() -> Iterator[None]:
     try:
         yield
     finally:
+        release()
         if enabled:
             gc.enable()
-        release()
