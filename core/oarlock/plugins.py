@@ -7,6 +7,7 @@ import functools
 import importlib
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -152,6 +153,8 @@ class Host:
             if name in MODULE_HOOKS and not marked:
                 raise BadComponent(f"{module.__name__}.{name} bears the name of a hook but is not marked: "
                                    "add @hookimpl")  # fmt: skip
+        if plugin.distribution == NO_DISTRIBUTION and not any(name in vars(module) for name in MODULE_HOOKS):
+            raise BadComponent(f"it registers nothing. Is {module.__file__ or 'it'} the one that is meant?")
         self.manager.register(module, name=f"{plugin.distribution}:{plugin.name}")
         plugin.loaded = module
 
@@ -189,8 +192,10 @@ def load_host() -> Host:
     each(lambda plugin: _call(plugin, "register_commands", host.command_register(plugin)))
     for plugin in host.broken:
         if plugin.distribution == NO_DISTRIBUTION:
-            raise UserError(f"-p {plugin.module}: the module did not load: {plugin.reason}\n"
-                            "A module is named without .py, and its folder must be on PYTHONPATH.")  # fmt: skip
+            missing = re.match(r"ModuleNotFoundError: No module named '([^']*)'", plugin.reason)
+            absent = missing is not None and f"{plugin.module}.".startswith(f"{missing[1]}.")
+            hint = "\nA module is named without .py, and its folder must be on PYTHONPATH." if absent else ""
+            raise UserError(f"-p {plugin.module}: the module did not load: {plugin.reason}{hint}")
     return host
 
 

@@ -150,6 +150,20 @@ def test_a_module_that_is_named_must_load(oarlock):
     )
 
 
+def test_what_is_wrong_with_a_module_that_is_named_is_said_as_it_is(oarlock, tmp_path):
+    (tmp_path / "needs.py").write_text("import a_package_that_is_not_installed\n")
+    (tmp_path / "nothing.py").write_text("x = 1\n")
+    env = {"PYTHONPATH": str(tmp_path)}
+    needs, nothing = (oarlock("train", "-p", name, env=env) for name in ("needs", "nothing"))
+    assert needs.stderr == (
+        "error: -p needs: the module did not load: ModuleNotFoundError: No module named 'a_package_that_is_not_installed' "
+        "(needs.py, line 1)\n"
+    )
+    assert nothing.stderr == (
+        f"error: -p nothing: the module did not load: it registers nothing. Is {tmp_path}/nothing.py the one that is meant?\n"
+    )
+
+
 def test_a_run_is_not_continued_with_another_version_unless_asked(oarlock, stranger, tmp_path):
     job = ["optimizer=sgd2", "model.widths=[8]", "callback=[]", "hydra.run.dir=run"]
     assert oarlock("train", *job, "trainer.epochs=2", env=stranger).returncode == 0
