@@ -85,7 +85,9 @@ def test_help_of_train_shows_what_can_be_typed():
     assert code == 0
     assert "optimizer.learning_rate=0.1" in out
     assert re.search(r"\n  optimizer +adagrad, adam\*, adamw, lamb, momentum, rmsprop, sgd\n", out)
-    assert re.search(r"\n  callback +early_stopping\*, ema, frozen_batch_norm, progress\*\n", out)
+    assert re.search(
+        r"\n  callback +early_stopping\*, ema, frozen_batch_norm, mlflow, progress\*,\n +tensorboard, visualdl\n", out
+    )
     assert re.search(r"\n  experiment +seed_mnist\n", out)
     assert "\n  trainer.epochs=20 " in out
     assert "exit codes: 0 done" in out

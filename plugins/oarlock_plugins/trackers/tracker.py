@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import time
 from pathlib import Path
@@ -64,13 +63,11 @@ class Tracker:
         if run.destination is None:  # nobody records it, as when `oarlock check` builds it
             return
         try:
-            importlib.import_module(self.package)
-        except ImportError as error:
-            raise UserError(f"callback={self.name} needs {self.package}, which is not installed.\n"
-                            f"pip install 'oarlock[{self.name}]'") from error  # fmt: skip
-        try:
             self.open(run, flattened(run.values))
             self._opened = True
+        except ImportError as error:
+            raise UserError(f"callback={self.name} needs {error.name or self.package}, which is not installed.\n"
+                            f"pip install 'oarlock[{self.name}]'") from error  # fmt: skip
         except UserError:
             raise
         except Exception as error:
