@@ -49,7 +49,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); apt-get update && apt-get install -y python3-venv && $(PYTHON) -m venv $(VENV); }
 
 $(VENV)/.with-dev: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --no-compile --editable '.[$(EXTRA),dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRA),dev]'
 	touch $@ $(VENV)/.with-$(EXTRA)
 
 $(VENV)/.with-%: $(BIN)/python pyproject.toml
