@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import safetensors.numpy
 
-from oarlock.errors import Damaged, RunFailed
+from oarlock.errors import Damaged, RunFailed, warn
 from oarlock.sealed import MANIFEST, entry_of, manifest_text, read, sync_folder, write_bytes
 
 if TYPE_CHECKING:
@@ -80,6 +80,15 @@ def newest_intact(root: Path) -> tuple[Path | None, dict[str, bytes], list[Damag
         except Damaged as error:
             damaged.append(error)
     return None, {}, damaged
+
+
+def intact(folder: Path) -> tuple[dict[str, bytes], Path | None]:
+    """The newest intact checkpoint's files; damaged ones are named on stderr."""
+    path, files, damaged = newest_intact(folder / "checkpoints")
+    for error in damaged:
+        instead = f"using {path.name}" if path is not None else "there is no earlier one"
+        warn(f"checkpoint {error}; {instead}")
+    return files, path
 
 
 def set_aside_damaged(root: Path, intact: Path | None) -> None:

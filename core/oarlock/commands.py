@@ -23,7 +23,7 @@ from oarlock.recorded import load_recorded, refuse_changed_data
 from oarlock.run import Run
 from oarlock.sealed import write_atomically
 from oarlock.signals import Signals
-from oarlock.warm_start import intact, warm_start
+from oarlock.warm_start import warm_start
 
 # What a resumed run may change without becoming another run.
 RESUMABLE = ("trainer.epochs", "trainer.max_steps", "trainer.checkpoint", "trainer.num_workers")
@@ -89,7 +89,7 @@ def resume(
         if status in ("completed", "early_stopped", "pruned") and not overrides:
             say(f"{shown_path(folder)}: {status} already; to train longer give trainer.epochs=…")
             return None
-        files, path = intact(folder)
+        files, path = checkpoint.intact(folder)
         run = build_run(host, composed, record.record.get("runtime", {}), hooks)
         run.total_steps = record.record["total_steps"]  # a schedule keeps the shape that it began with
         state = json.loads(files[checkpoint.STATE]) if path is not None else {}

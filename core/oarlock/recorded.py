@@ -25,7 +25,7 @@ from oarlock.record import CONFIG, RunFolder
 from oarlock.run import Run
 from oarlock.selection import flags_of
 from oarlock.translation import user_errors
-from oarlock.warm_start import described, intact
+from oarlock.warm_start import described
 
 
 def load_run(folder: Path | str, overrides: Sequence[str] = ()) -> Run:
@@ -44,7 +44,7 @@ def load_run(folder: Path | str, overrides: Sequence[str] = ()) -> Run:
     host, folder = load_host(), Path(folder)
     record = RunFolder(folder)
     composed = load_recorded(host, record, overrides)
-    files, path = intact(folder)
+    files, path = checkpoint.intact(folder)
     if path is None:
         raise UserError(f"{shown_path(folder)}: it has no intact checkpoint.")
     names = json.loads(files[checkpoint.STATE]).get("class_names")

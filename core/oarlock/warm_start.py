@@ -22,7 +22,7 @@ def warm_start(run: Run, source: Path) -> None:
         RunFolder(source)
     except UserError as error:
         raise UserError(f"trainer.init_from={error}") from error
-    files, _ = intact(source)
+    files, _ = checkpoint.intact(source)
     if not files:
         raise UserError(f"trainer.init_from={source}: it has no intact checkpoint.")
     names = json.loads(files[checkpoint.STATE]).get("class_names")
@@ -35,15 +35,6 @@ def warm_start(run: Run, source: Path) -> None:
         checkpoint.load_weights(run.model, arrays, str(source))
     except RunFailed as error:
         raise UserError(f"trainer.init_from={source}: {error}.") from error
-
-
-def intact(folder: Path) -> tuple[dict[str, bytes], Path | None]:
-    """The newest intact checkpoint's files; damaged ones are named on stderr."""
-    path, files, damaged = checkpoint.newest_intact(folder / "checkpoints")
-    for error in damaged:
-        instead = f"using {path.name}" if path is not None else "there is no earlier one"
-        warn(f"checkpoint {error}; {instead}")
-    return files, path
 
 
 def described(names: Sequence[str] | None) -> str:
