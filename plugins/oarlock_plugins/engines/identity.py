@@ -6,6 +6,8 @@ import json
 import math
 from typing import Any
 
+from oarlock_plugins.dotted import dotted
+
 # Hooks whose results are part of a program.
 TRACED = ("prepare_parameters", "build_optimizer", "build_grad_clip", "forward", "compute_loss", "compute_penalty")
 # Of the runs that a program need not be tried with, one in so many is.
@@ -21,7 +23,7 @@ def identity(run: Any) -> str:
         if any(one.plugin_name not in run.components for one in getattr(run.hook, hook).get_hookimpls()):
             return ""
     varied = varying(run)
-    values = {path: value for path, value in _paths(run.values) if path not in varied}
+    values = {path: value for path, value in dotted(run.values).items() if path not in varied}
     return json.dumps([run.components_chosen, run.config.trainer.precision.name, values], sort_keys=True, default=str)
 
 
@@ -36,7 +38,9 @@ def varying(run: Any) -> dict[str, Any]:
     if [caller.name for caller in run.manager.get_hookcallers(schedule) or ()] == ["build_schedule"]:
         parts.append("schedule")
     return {
-        path: value for path, value in _paths(run.values) if any(f"{path}.".startswith(f"{part}.") for part in parts)
+        path: value
+        for path, value in dotted(run.values).items()
+        if any(f"{path}.".startswith(f"{part}.") for part in parts)
     }
 
 
@@ -83,14 +87,3 @@ class Tried:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _paths(values: dict[str, Any], above: str = "") -> list[tuple[str, Any]]:
-    """Each value that is no dict, with its dotted path."""
-    found: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            found += _paths(value, f"{above}{key}.")
-        else:
-            found.append((f"{above}{key}", value))
-    return found

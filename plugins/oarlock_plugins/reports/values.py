@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from oarlock_plugins.dotted import dotted
+
 
 def plain(value: Any) -> Any:
     """A value of a configuration as a number, or as the text that is written in an override."""
@@ -30,15 +32,9 @@ def number(text: str, otherwise: Any = None) -> Any:
     return otherwise
 
 
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Each value of a nested configuration by its dotted key."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = plain(value)
-    return found
+def flat(config: dict[str, Any]) -> dict[str, Any]:
+    """Each value of a nested configuration by its dotted key, as a report shows it."""
+    return {key: plain(value) for key, value in dotted(config).items() if value != {}}
 
 
 def finite(value: Any) -> Any:

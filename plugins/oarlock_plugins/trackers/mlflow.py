@@ -87,7 +87,7 @@ class MLflow(Tracker):
 
         self._client.log_batch(self._id, [Metric(name, value, round(time * 1000), step) for name, value in row.items()])
 
-    def close(self, status, metrics):
+    def close(self, status):
         self._client.set_terminated(self._id, STATUS.get(status, "FINISHED"))
 
 

@@ -45,7 +45,7 @@ class TensorBoard(Tracker):
             self._writer.add_scalar(name, value, step, walltime=time)
         self._writer.flush()
 
-    def close(self, status, metrics):
+    def close(self, status):
         if status != "interrupted":
             self._writer.file_writer.add_summary(self._session_end)
         self._writer.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from oarlock import UserError, hookimpl, shown_path, warn
+from oarlock_plugins.dotted import dotted
 
 # Seconds until what could not be written is tried again; twice as long each time.
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
@@ -47,12 +48,11 @@ class Tracker:
         """
         raise NotImplementedError
 
-    def close(self, status: str, metrics: dict[str, float]) -> None:
+    def close(self, status: str) -> None:
         """End.
 
         Args:
             status: the run's, as run.json has it.
-            metrics: its last numbers, those of the test among them.
         """
         raise NotImplementedError
 
@@ -63,7 +63,7 @@ class Tracker:
         if run.destination is None:  # nobody records it, as when `oarlock check` builds it
             return
         try:
-            self.open(run, flattened(run.values))
+            self.open(run, dotted(run.values))
             self._opened = True
         except ImportError as error:
             raise UserError(f"callback={self.name} needs {error.name or self.package}, which is not installed.\n"
@@ -89,23 +89,25 @@ class Tracker:
         if not self._opened:
             return
         if run.status != "interrupted":
-            test = {key: value for key, value in run.metrics.items() if key.startswith("test/") and is_number(value)}
+            test = {
+                key: value for key, value in run.metrics.items() if key.startswith("test/") and math.isfinite(value)
+            }
             if test and run.history:
                 self._waiting.append((test, run.step, run.history[-1]["time"]))
-        self._end(run.status, run.metrics)
+        self._end(run.status)
 
     @hookimpl
     def on_failure(self, run):
         if self._opened:
-            self._end("failed", run.metrics)
+            self._end("failed")
 
-    def _end(self, status: str, metrics: dict[str, float]) -> None:
+    def _end(self, status: str) -> None:
         self._again = -math.inf
         self._write()
         if self._waiting:
             warn(f"callback.{self.name}: {len(self._waiting)} of its rows are in the run's folder alone")
         try:
-            self.close(status, {key: value for key, value in metrics.items() if is_number(value)})
+            self.close(status)
         except Exception as error:
             warn(f"callback.{self.name}: the end of the run is not noted: {_short(error)}")
 
@@ -129,22 +131,6 @@ def label(run: Any) -> str:
     """What a run is called where there are many: its folder, as it is typed from here if it lies below."""
     shown = Path(shown_path(run.destination))
     return shown.name if shown.is_absolute() else str(shown)
-
-
-def is_number(value: Any) -> bool:
-    """Whether it is a finite number."""
-    return isinstance(value, (int, float)) and value == value and abs(value) != float("inf")
-
-
-def flattened(values: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """A configuration without levels: each value that is no dict, by its path as it is typed."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            found |= flattened(value, f"{above}{key}.")
-        else:
-            found[f"{above}{key}"] = value
-    return found
 
 
 def _short(error: BaseException) -> str:

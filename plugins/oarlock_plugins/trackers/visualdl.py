@@ -37,5 +37,5 @@ class VisualDL(Tracker):
         for name, value in row.items():
             self._writer.add_scalar(tag=name, value=value, step=step, walltime=round(time * 1000))
 
-    def close(self, status, metrics):
+    def close(self, status):
         self._writer.close()

@@ -66,3 +66,12 @@ def test_a_sweep(oarlock, tmp_path):
     for number in range(4):
         scalars, _ = read(tmp_path / "sweep" / str(number) / "tensorboard")
         assert close(scalars["valid/loss"], rows_of(tmp_path / "sweep" / str(number))["valid/loss"])
+
+
+@pytest.mark.slow
+def test_a_large_sweep_with_a_folder_for_its_curves_keeps_no_more_runs_than_without(oarlock, tmp_path):
+    done = oarlock("train", "-m", *JOB, "+callback=tensorboard", "callback.tensorboard.directory=board",
+                   "seed=0,1,2,3", "sweep.keep=1", "hydra.sweep.dir=sweep")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "board" / "sweep").iterdir())) == 4
+    assert len(list((tmp_path / "sweep").glob("*/run.json"))) == 1

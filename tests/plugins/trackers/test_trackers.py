@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from oarlock_plugins.trackers import tracker
+from oarlock_plugins.trackers.tracker import Tracker
 from tests.conftest import equal_ends
 from tests.plugins.trackers.runs import JOB, without
 
@@ -44,7 +48,7 @@ def test_its_runs_are_evaluated_where_it_is_not_installed(oarlock, tmp_path, tra
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not os.path.exists("/proc"), reason="needs a path that nobody can write")
+@pytest.mark.skipif(not os.path.exists("/proc"), reason="needs a folder that nobody can write to")
 @pytest.mark.parametrize("tracker", ["tensorboard", "visualdl"])
 def test_a_folder_that_cannot_be_made_is_an_error_before_the_first_step(oarlock, tracker):
     where = f"callback.{tracker}.directory=/proc/nowhere"
@@ -53,3 +57,47 @@ def test_a_folder_that_cannot_be_made_is_an_error_before_the_first_step(oarlock,
     assert done.stderr.startswith(f"error: callback={tracker}: it cannot be written to: ")
     assert "/proc/nowhere" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+class Failing(Tracker):
+    """Fails to write as often as it is told to."""
+
+    name = "failing"
+
+    def __init__(self, failures):
+        self.failures, self.tried, self.written, self.ended = failures, 0, [], ""
+
+    def open(self, run, values):
+        pass
+
+    def write(self, row, step, time):
+        self.tried += 1
+        if self.tried <= self.failures:
+            raise OSError("nobody answers")
+        self.written.append(step)
+
+    def close(self, status):
+        self.ended = status
+
+
+@pytest.mark.parametrize("failures", [3, 1000])
+def test_what_cannot_be_written_is_tried_after_longer_and_longer_pauses_and_at_the_end(monkeypatch, capsys, failures):
+    clock = [0.0]
+    monkeypatch.setattr(tracker.time, "monotonic", lambda: clock[0])
+    run = SimpleNamespace(destination=Path("runs/a"), values={}, history=[], metrics={}, status="completed", step=0)
+    failing, tries = Failing(failures), []
+    failing.on_run_start(run)
+    for second in range(60):
+        clock[0] = float(second)
+        run.step = second
+        run.history.append({"epoch": second, "step": second, "time": 0.0, "valid/loss": 1.0})
+        before = failing.tried
+        failing.on_evaluation_end(run)
+        tries += [second] if failing.tried > before else []
+    assert tries[:4] == [0, 5, 15, 35]
+    failing.on_run_end(run)
+    assert failing.ended == "completed"
+    said = capsys.readouterr().err
+    assert said.count("nobody answers; it is tried again later") == 1
+    assert failing.written == (list(range(60)) if failures == 3 else [])
+    assert ("60 of its rows are in the run's folder alone" in said) == (failures == 1000)
