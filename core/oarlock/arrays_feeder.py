@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import numpy as np
 from oarlock.batches import concat, tensors, transformed
 from oarlock.data import Arrays, Batch, Data, Rows, each
 from oarlock.device import device_memory
-from oarlock.epochs import epoch_order, plan_steps, smallest
+from oarlock.epochs import EpochOrders, plan_steps, smallest
 from oarlock.kept import Kept
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ class ArraysFeeder:
         self._resident: Batch | None = None
         self._fits = False
         self._stretches: list[Stretch] = []
+        self._rooms: dict[Cuts, Room] = {}
+        self._orders = EpochOrders(seed, len(data.train), trainer.epochs)
         self._steps = plan_steps(len(data.train), trainer.batch_size, trainer.accumulate_steps, trainer.drop_last)
         self.steps_per_epoch: int | None = len(self._steps)
         self.smallest_batch: int | None = smallest(self._steps)
@@ -43,27 +47,28 @@ class ArraysFeeder:
     def draws(self) -> bool:
         return self._data.transform_batch is not None
 
-    def epoch(self, epoch: int, start: int) -> Iterator[list[Batch]]:
-        order = epoch_order(self._seed, epoch, len(self._data.train))
+    def epoch(self, epoch: int, start: int, reuse: bool = False) -> Iterator[list[Batch]]:
+        order = self._orders(epoch)
         # Not before the first step: a callback may have set `transform_batch`, which sees rows before `preprocess`.
         if not self._stretches:
             row_bytes = self._measured()
             self._stretches = _stretches(self._steps, STRETCH_BYTES // max(row_bytes, 1))
             self._fits = row_bytes * len(order) <= self._share * device_memory()
         stretches = _from(self._stretches, start)
-        if self._fits:
-            batches: Iterator[Batch] = (self._gathered(order[first:last]) for first, last, _ in stretches)
-        else:
-            batches = _ahead(self._read, [order[first:last] for first, last, _ in stretches])
+        parts = [order[stretch.first : stretch.last] for stretch in stretches]
+        if reuse and self._fits and not self.draws and self._viewed:
+            for stretch, part in zip(stretches, parts, strict=True):
+                yield from self._refilled(stretch, part)
+            return
         number = sum(len(step) for step in self._steps[:start])
-        for (first, _, steps), whole in zip(stretches, batches, strict=True):
-            for step in steps:
-                parts: list[Batch] = [Rows(whole, part.start - first, part.stop - first) for part in step]
+        wholes = map(self._gathered, parts) if self._fits else _ahead(self._read, parts)
+        for stretch, whole in zip(stretches, wholes, strict=True):
+            for step in stretch.steps(whole):
                 if self.draws:
-                    parts = [transformed(self._data, Batch(part.inputs, part.targets), self._seed, epoch, number + offset)
-                             for offset, part in enumerate(parts)]  # fmt: skip
+                    step = [transformed(self._data, Batch(part.inputs, part.targets), self._seed, epoch, number + offset)
+                            for offset, part in enumerate(step)]  # fmt: skip
                 number += len(step)
-                yield parts
+                yield step
 
     def _measured(self) -> int:
         """The bytes of a row as it is kept on the device."""
@@ -77,16 +82,33 @@ class ArraysFeeder:
         each(data.train.targets, lambda leaf: leaf_bytes.append(leaf.nbytes // len(leaf)))
         return sum(leaf_bytes)
 
+    def _rows(self) -> Batch:
+        """All rows, on the device."""
+        if self._resident is None:
+            self._resident = kept_rows(self._kept, self._data, self._data.train, prepare=not self.draws)
+        return self._resident
+
+    @functools.cached_property
+    def _viewed(self) -> bool:
+        """Whether NumPy can gather the rows, which is several times as quick."""
+        return arrays_of(self._rows()) is not None
+
     def _gathered(self, rows: np.ndarray[Any, Any]) -> Batch:
         """Rows of those on the device."""
         import paddle
 
-        if self._resident is None:
-            self._resident = kept_rows(self._kept, self._data, self._data.train, prepare=not self.draws)
-        index, resident = paddle.to_tensor(rows), self._resident
+        index, resident = paddle.to_tensor(rows), self._rows()
         with paddle.no_grad():
             return Batch(each(resident.inputs, lambda leaf: paddle.gather(leaf, index)),
                          each(resident.targets, lambda leaf: paddle.gather(leaf, index)))  # fmt: skip
+
+    def _refilled(self, stretch: Stretch, rows: np.ndarray[Any, Any]) -> list[list[Batch]]:
+        """The steps of a stretch, in memory that an earlier one like it had."""
+        room = self._rooms.get(stretch.cuts)
+        if room is None:
+            room = self._rooms[stretch.cuts] = Room(self._rows(), stretch)
+        room.fill(rows)
+        return room.steps
 
     def _read(self, rows: np.ndarray[Any, Any]) -> Batch:
         """Rows from memory or from a file."""
@@ -99,8 +121,59 @@ class ArraysFeeder:
         """Nothing to restore: the order is a function of seed and epoch."""
 
 
-# First row, last row, and the steps in between.
-Stretch = tuple[int, int, list[list[slice]]]
+# First and last row of each micro-batch of each step.
+Cuts = tuple[tuple[tuple[int, int], ...], ...]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Consecutive steps of an epoch, whose rows are gathered at once.
+
+    Attributes:
+        first, last: their rows, in the order of the epoch.
+        cuts: their micro-batches, counted from the first row.
+    """
+
+    first: int
+    last: int
+    cuts: Cuts
+
+    def steps(self, whole: Batch) -> list[list[Batch]]:
+        """The micro-batches of each step, where these are the stretch's rows."""
+        return [[Rows(whole, start, stop) for start, stop in step] for step in self.cuts]
+
+
+class Room:
+    """Memory of the CPU for the rows of a stretch, which are gathered into it again and again.
+
+    Attributes:
+        steps: the steps whose rows are in it at present.
+    """
+
+    def __init__(self, source: Batch, stretch: Stretch) -> None:
+        import paddle
+
+        def empty(leaf: Any) -> Any:
+            return paddle.empty([stretch.last - stretch.first, *leaf.shape[1:]], leaf.dtype)
+
+        self.whole = Batch(each(source.inputs, empty), each(source.targets, empty))
+        self.steps = stretch.steps(self.whole)
+        self._copies = list(zip(arrays_of(source) or (), arrays_of(self.whole) or (), strict=True))
+
+    def fill(self, rows: np.ndarray[Any, Any]) -> None:
+        """Gather these rows."""
+        for source, target in self._copies:
+            source.take(rows, 0, target, "clip")  # none is out of range, and "raise" would write to a buffer first
+
+
+def arrays_of(batch: Batch) -> list[np.ndarray[Any, Any]] | None:
+    """NumPy's views of a batch's tensors; None where it can have none, as of a GPU's or of bfloat16."""
+    leaves: list[Any] = []
+    each(batch.inputs, leaves.append)
+    each(batch.targets, leaves.append)
+    if not all(leaf.place.is_cpu_place() and str(leaf.dtype).removeprefix("paddle.") in np.sctypeDict for leaf in leaves):
+        return None
+    return [np.from_dlpack(leaf) for leaf in leaves]
 
 
 def _stretches(steps: list[list[slice]], rows: int) -> list[Stretch]:
@@ -111,16 +184,26 @@ def _stretches(steps: list[list[slice]], rows: int) -> list[Stretch]:
             found[-1].append(step)
         else:
             found.append([step])
-    return [(part[0][0].start, part[-1][-1].stop, part) for part in found]
+    return [_stretch(part) for part in found]
+
+
+def _stretch(steps: list[list[slice]]) -> Stretch:
+    first = steps[0][0].start
+    cuts = tuple(tuple((part.start - first, part.stop - first) for part in step) for step in steps)
+    return Stretch(first, steps[-1][-1].stop, cuts)
 
 
 def _from(stretches: list[Stretch], start: int) -> list[Stretch]:
     """The stretches without the first `start` steps, and without the rows of these."""
     found: list[Stretch] = []
-    for first, last, steps in stretches:
-        kept, start = steps[start:], max(start - len(steps), 0)
-        if kept:
-            found.append((kept[0][0].start if len(kept) < len(steps) else first, last, kept))
+    for stretch in stretches:
+        kept, start = stretch.cuts[start:], max(start - len(stretch.cuts), 0)
+        if len(kept) == len(stretch.cuts):
+            found.append(stretch)
+        elif kept:
+            gone = kept[0][0][0]
+            cuts = tuple(tuple((first - gone, last - gone) for first, last in step) for step in kept)
+            found.append(Stretch(stretch.first + gone, stretch.last, cuts))
     return found
 
 

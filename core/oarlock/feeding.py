@@ -26,7 +26,14 @@ class Feeder(Protocol):
     def draws(self) -> bool:
         """Whether making a batch may take from Paddle's random generator."""
 
-    def epoch(self, epoch: int, start: int) -> Iterator[list[Batch]]: ...
+    def epoch(self, epoch: int, start: int, reuse: bool = False) -> Iterator[list[Batch]]:
+        """The micro-batches of each step.
+
+        Args:
+            epoch: the epoch, from 0 on.
+            start: the steps of it that have been made.
+            reuse: whether the memory of a batch may be another's as soon as the next step is asked for.
+        """
 
     def state_dict(self) -> dict[str, Any]: ...
 

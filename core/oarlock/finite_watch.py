@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from oarlock.errors import NonFiniteError
 from oarlock.run import Run
+
+Weights = Mapping[str, Any]
 
 
 class FiniteWatch:
@@ -19,12 +22,8 @@ class FiniteWatch:
         self._every = run.config.trainer.check_finite_every
         self._losses: list[Any] = []
         self._overflows = 0
-        weights = run.model.state_dict()
-        self._snapshot = self._taken(weights)
-        numbers = {name: self._snapshot[name] for name, tensor in weights.items() if tensor.is_floating_point()}
-        # A buffer may be infinite by design, as the mask of an attention is.
-        infinite = self._not_finite(numbers)
-        self._watched = [name for name in numbers if name not in infinite]
+        copies = ArrayCopies if run.device == "cpu" else TensorCopies
+        self._copies: ArrayCopies | TensorCopies = copies(run.model.state_dict())
 
     def add(self, loss: Any) -> None:
         """Take in the loss of the step that was just made."""
@@ -54,37 +53,124 @@ class FiniteWatch:
                 self._overflows += 1
                 if run.scaler is None or self._overflows >= self._every:
                     self._fail(f"the loss of step {step} is {loss}")
-        snapshot = self._taken(run.model.state_dict())
-        names = self._not_finite({name: snapshot[name] for name in self._watched})
+        names = self._copies.renew(run.model.state_dict())
         if names:
             self._fail(f"the weights {', '.join(names[:3])} are not finite after steps {first} to {run.step}")
-        self._snapshot = snapshot
 
-    def _taken(self, weights: dict[str, Any]) -> dict[str, Any]:
-        """A copy of the weights where they are; on the CPU as arrays, with which NumPy is quicker."""
-        if self._run.device == "cpu":
-            return {name: tensor.numpy() for name, tensor in weights.items()}
+    def _fail(self, what: str) -> None:
+        for name, tensor in self._run.model.state_dict().items():
+            tensor.set_value(self._copies.good[name])
+        raise NonFiniteError(f"{what}; the last finite weights are restored")
+
+
+class TensorCopies:
+    """The last finite weights, where they are computed with.
+
+    What is not finite at first is not watched: a buffer may be infinite by design, as the mask of an attention is.
+
+    Attributes:
+        good: the weights by name.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        self.good = self._taken(weights)
+        numbers = {name: tensor for name, tensor in weights.items() if tensor.is_floating_point()}
+        self._watched = [name for name in numbers if name not in self._not_finite(numbers)]
+
+    def renew(self, weights: Weights) -> list[str]:
+        """Take the present weights, unless some are not finite; returns the names of these."""
+        copies = self._taken(weights)
+        found = self._not_finite({name: copies[name] for name in self._watched})
+        if not found:
+            self.good = copies
+        return found
+
+    def _taken(self, weights: Weights) -> dict[str, Any]:
         return {name: tensor.detach().clone() for name, tensor in weights.items()}
 
-    def _not_finite(self, weights: dict[str, Any]) -> list[str]:
-        """The names of those with a number that is not finite.
-
-        A sum is finite only where all of its terms are, and one pass instead of two; if it merely overflowed, the
-        closer look finds nothing.
-        """
+    def _not_finite(self, weights: Weights) -> list[str]:
+        """A sum is finite only where all of its terms are; if it merely overflowed, the closer look finds nothing."""
         import paddle
 
-        if self._run.device == "cpu":
-            with np.errstate(over="ignore", invalid="ignore"):
-                return [name for name, array in weights.items()
-                        if not math.isfinite(np.add.reduce(array, axis=None)) and not np.isfinite(array).all()]  # fmt: skip
         if not weights or math.isfinite(
             paddle.stack([one.sum(dtype="float32") for one in weights.values()]).sum().item()
         ):
             return []
         return [name for name, tensor in weights.items() if not bool(paddle.isfinite(tensor).all().item())]
 
-    def _fail(self, what: str) -> None:
-        for name, tensor in self._run.model.state_dict().items():
-            tensor.set_value(self._snapshot[name])
-        raise NonFiniteError(f"{what}; the last finite weights are restored")
+
+class ArrayCopies:
+    """The same on the CPU, where NumPy is quicker, and reads the weights where they are.
+
+    Attributes:
+        good: the weights by name.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        # By name: the tensor, where its numbers are, and NumPy's view of them.
+        self._views: dict[str, tuple[Any, int, np.ndarray[Any, Any]]] = {}
+        self._start(weights)
+
+    def _start(self, weights: Weights) -> None:
+        views = self._seen(weights)
+        watched = [name for name, tensor in weights.items()
+                   if tensor.is_floating_point() and np.isfinite(views[name]).all()]  # fmt: skip
+        self._room, self._spare = Room(views, watched), Room(views, watched)
+        self._room.fill(views)
+
+    @property
+    def good(self) -> dict[str, np.ndarray[Any, Any]]:
+        return self._room.arrays
+
+    def renew(self, weights: Weights) -> list[str]:
+        """Take the present weights, unless some are not finite; returns the names of these."""
+        views = self._seen(weights)
+        if any(views[name].shape != array.shape for name, array in self._room.arrays.items()):
+            self._start(weights)  # another layer has the name now
+            return []
+        self._spare.fill(views)
+        found = self._spare.not_finite()
+        if not found:
+            self._room, self._spare = self._spare, self._room
+        return found
+
+    def _seen(self, weights: Weights) -> dict[str, np.ndarray[Any, Any]]:
+        """The weights as arrays, without a copy where NumPy knows the dtype."""
+        for name, tensor in weights.items():
+            before, place = self._views.get(name), tensor.data_ptr()
+            if before is None or before[0] is not tensor or before[1] != place:
+                if str(tensor.dtype).removeprefix("paddle.") in np.sctypeDict:
+                    self._views[name] = tensor, place, np.from_dlpack(tensor.detach())
+                else:
+                    self._views[name] = tensor, 0, tensor.numpy()
+        return {name: self._views[name][2] for name in weights}
+
+
+class Room:
+    """Memory for a copy of the weights; what is watched lies one behind the other, so that one sum is enough.
+
+    Attributes:
+        arrays: the copies by name.
+    """
+
+    def __init__(self, views: Mapping[str, np.ndarray[Any, Any]], watched: Sequence[str]) -> None:
+        self.arrays = {name: np.empty_like(view) for name, view in views.items() if name not in watched}
+        self._watched, self._rows = watched, []
+        for dtype in {views[name].dtype for name in watched}:
+            names = [name for name in watched if views[name].dtype == dtype]
+            ends = np.cumsum([views[name].size for name in names])
+            row = np.empty(ends[-1], dtype)
+            self._rows.append(row)
+            for name, part in zip(names, np.split(row, ends[:-1]), strict=True):
+                self.arrays[name] = part.reshape(views[name].shape)
+
+    def fill(self, views: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        for name, array in self.arrays.items():
+            array[...] = views[name]
+
+    def not_finite(self) -> list[str]:
+        """A sum is finite only where all of its terms are; if it merely overflowed, the closer look finds nothing."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            if all(math.isfinite(np.add.reduce(row)) for row in self._rows):
+                return []
+        return [name for name in self._watched if not np.isfinite(self.arrays[name]).all()]

@@ -96,6 +96,8 @@ class Run:
         self.keeps: Callable[[Run], bool] = lambda run: True
         self.recorded_engine = self.engine_reason = ""
         self.checkpoint_requested = False
+        # Whether a hook on each step was seen to draw from Paddle's random numbers.
+        self.hooks_draw = False
         self.loss_sum, self.loss_count = 0.0, 0
 
     def choice(self, path: str) -> str:
@@ -245,6 +247,20 @@ class Run:
             refuse_wrapper(implementation, hook, "is called on each step")
             functions.append(adapt(implementation.function, implementation.argnames, arguments))
         return tuple(functions)
+
+    def changed_by(self, hook: str) -> bool:
+        """Whether an implementation of a hook may change the run.
+
+        It may not if its class says `changes_run = False`, or takes nothing in any of its hooks.
+        """
+
+        def may(plugin: Any) -> bool:
+            said = getattr(plugin, "changes_run", None)
+            callers = self.manager.get_hookcallers(plugin) or []
+            takes = (one.argnames for caller in callers for one in caller.get_hookimpls() if one.plugin is plugin)
+            return any(takes) if said is None else bool(said)
+
+        return any(may(one.plugin) for one in getattr(self.hook, hook).get_hookimpls())
 
     def resolve_monitor(self, name: str, option: str = "monitor") -> tuple[str, str]:
         """A metric of this run's evaluations and its direction, `("valid/loss", "min")`.

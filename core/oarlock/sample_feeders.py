@@ -32,7 +32,7 @@ class LoaderFeeder:
         self.steps_per_epoch: int | None = len(self._steps)
         self.smallest_batch: int | None = smallest(self._steps)
 
-    def epoch(self, epoch: int, start: int) -> Iterator[list[Batch]]:
+    def epoch(self, epoch: int, start: int, reuse: bool = False) -> Iterator[list[Batch]]:
         order = epoch_order(self._seed, epoch, len(self._data.train))
         steps = self._steps[start:]
         number = sum(len(step) for step in self._steps[:start])
@@ -66,7 +66,7 @@ class StreamFeeder:
         self._stateful = hasattr(data.train, "state_dict") and hasattr(data.train, "load_state_dict")
         self._restored = False
 
-    def epoch(self, epoch: int, start: int) -> Iterator[list[Batch]]:
+    def epoch(self, epoch: int, start: int, reuse: bool = False) -> Iterator[list[Batch]]:
         trainer = self._trainer
         samples = iter(self._data.train)
         needed = trainer.batch_size * trainer.accumulate_steps

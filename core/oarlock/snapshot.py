@@ -47,6 +47,7 @@ def take(run: Run) -> dict[str, bytes]:
         "evaluated_step": run.evaluated_step,
         "stop_reason": run.stop_reason,
         "status": run.status,
+        "hooks_draw": run.hooks_draw,
         "engine": run.recorded_engine or run.engine,
         "class_names": run.class_names,
         "schedules": schedules,
@@ -100,7 +101,7 @@ def put_back(run: Run, files: dict[str, bytes], where: str) -> None:
         best = checkpoint.unpack_arrays(files[checkpoint.BEST])
         run.best_weights = {name: paddle.to_tensor(array) for name, array in best.items()}
     for name in ("step", "epoch", "position", "loss_sum", "loss_count", "metrics", "best", "evaluated_step",
-                 "stop_reason", "status"):  # fmt: skip
+                 "stop_reason", "status", "hooks_draw"):  # fmt: skip
         setattr(run, name, state[name])
     kind, key, position, has_gauss, gauss = state["numpy_random"]
     np.random.set_state((kind, np.array(key, dtype=np.uint32), position, has_gauss, gauss))

@@ -10,6 +10,7 @@ from typing import Any
 
 from oarlock.checkpoint_clock import CheckpointClock
 from oarlock.device import generator_seeder
+from oarlock.draws import DrawWatch
 from oarlock.errors import OarlockError, RunFailed, UserError, nearest
 from oarlock.evaluation import evaluate
 from oarlock.finite_watch import FiniteWatch
@@ -19,6 +20,7 @@ from oarlock.signals import Signals
 
 log = logging.getLogger("oarlock")
 EPOCH_START, VALIDATION, EPOCH_END, TEST = range(4)
+HOOKS = -(2**40)  # no step and no moment has this number
 
 
 class Interrupted(OarlockError):
@@ -57,18 +59,20 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
 
     run.hook.on_run_start(run=run)
     on_step_end = run.flat("on_step_end", "run")  # a callback may have registered one
-    # A hook that says `changes_run = False` draws nothing either.
-    draws_beside = run.feeder.draws or any(getattr(hook.plugin, "changes_run", True)
-                                           for hook in run.hook.on_step_end.get_hookimpls())  # fmt: skip
+    # A hook that says `changes_run = False` draws nothing either. Of the others it is seen when they do.
+    may_draw = any(getattr(hook.plugin, "changes_run", True) for hook in run.hook.on_step_end.get_hookimpls())
+    watched = may_draw and not run.feeder.draws and not run.hooks_draw and run.device == "cpu"
+    draws = DrawWatch(mix(seed, HOOKS)) if watched else None
+    seeds = run.feeder.draws or (may_draw and not watched)
     run.model.train()
     while not _finished(run) or _epoch_end_pending(run):
         if run.position == 0:
             call_at(run, EPOCH_START, run.hook.on_epoch_start)
         epoch_complete = True
-        steps = run.feeder.epoch(run.epoch, run.position)
+        steps = run.feeder.epoch(run.epoch, run.position, reuse=not getattr(step_function, "keeps_batches", True))
         while True:
             # The generator's state is a function of (seed, step), so that no resume can lose it.
-            if draws_beside or getattr(step_function, "draws", True):
+            if seeds or getattr(step_function, "draws", True):
                 seed_generator(mix(seed, run.step))
             batches = next(steps, None)
             if batches is None:
@@ -79,8 +83,12 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
             watch.add(loss)
             for schedule in schedules:
                 schedule.step()
+            if draws is not None:
+                draws.begin()
             for hook in on_step_end:
                 hook(run)
+            if draws is not None and draws.drawn():  # from now on each step has numbers of its own for them
+                draws, seeds, run.hooks_draw = None, True, True
             if unit == "step" and run.step % period == 0:
                 _evaluate(run, watch)
             if signals.received or clock.due():

@@ -166,17 +166,41 @@ class Direct:
             paddle.disable_static()
         self._run, self._executor, self._names = made._new_exe.run, made, list(feeds)
         # Variables of the scope, at hand: to find them by name and to make lists of results costs more than to run.
-        self._feeds = [(scope.var(name).get_tensor(), shapes.get(name)) for name in feeds]
+        self._enter = [scope.var(name).get_tensor()._share_data_with for name in feeds]
+        self._shapes = [shapes.get(name) for name in feeds]
         self._results = [scope.var(f"fetch{number}@fetch").get_tensor() for number in range(len(fetches))]
 
-    def __call__(self, storages: Sequence[Any]) -> list[Any]:
-        """Run it on what holds the feeds' numbers; returns what holds the results', until the next run."""
-        for (feed, shape), one in zip(self._feeds, storages, strict=True):
-            feed._share_data_with(one)
-            if shape is not None:
-                feed._set_dims(shape)
+    def feeds(self, storages: Sequence[Any]) -> list[Any]:
+        """What holds the feeds' numbers, in the shapes that the program takes them in."""
+        return [
+            one if shape is None else reshaped(one, shape) for one, shape in zip(storages, self._shapes, strict=True)
+        ]
+
+    def __call__(self, feeds: Sequence[Any]) -> list[Any]:
+        """Run it on its feeds; returns what holds the results' numbers, until the next run."""
+        for enter, one in zip(self._enter, feeds):  # noqa: B905  of the same length, and on each step
+            enter(one)
         self._run(self._names, False)
         return self._results
+
+    def take(self, feeds: Sequence[Any]) -> list[Any]:
+        """Run it on its feeds; returns its results as live tensors, which no other run touches."""
+        import paddle
+
+        results = [paddle.Tensor(one) for one in self(feeds)]
+        for one in self._results:
+            one._clear()  # the next run gets memory of its own
+        return results
+
+
+def reshaped(storage: Any, shape: Sequence[int]) -> Any:
+    """The same numbers in another shape, without a copy."""
+    from paddle.base import core
+
+    other = core.DenseTensor()
+    other._share_data_with(storage)
+    other._set_dims(shape)
+    return other
 
 
 def reader(place: Any, dtype: str) -> Callable[[Any], Any]:

@@ -103,17 +103,23 @@ class Program:
         """Have the program's variables be the live tensors again, where those were given other storage."""
         for name, tensor in self._shared.items():
             private.share(self.scope, name, tensor)
-        self._pointers = self._addresses()
+        self._places = [tensor.data_ptr for tensor in self._shared.values()]
+        self._linked = [place() for place in self._places]
 
     def linked(self) -> bool:
         """Whether no live tensor was given other storage since."""
-        return self._addresses() == self._pointers
+        return [place() for place in self._places] == self._linked
 
-    def _addresses(self) -> list[int]:
-        return [tensor.data_ptr() for tensor in self._shared.values()]
+    def feeds(self, storages: Sequence[Any]) -> list[Any]:
+        """What the program is called with, made of what holds the numbers of its batches."""
+        return self._run.feeds(storages)
 
-    def __call__(self, storages: Sequence[Any]) -> list[Any]:
-        return self._run(storages)
+    def __call__(self, feeds: Sequence[Any]) -> list[Any]:
+        return self._run(feeds)
+
+    def take(self, feeds: Sequence[Any]) -> list[Any]:
+        """Run it; returns tensors that are the caller's."""
+        return self._run.take(feeds)
 
 
 # A tensor's place in a run: a parameter's or a buffer's path, or an optimizer's accumulator and the parameter's path.
@@ -198,13 +204,13 @@ class StepProgram(Program):
         self._optimizer, self._rate = run.optimizer, None
         return super().adopt(run)
 
-    def step(self, storages: Sequence[Any]) -> Any:
+    def step(self, feeds: Sequence[Any]) -> Any:
         """Make a step at the optimizer's present learning rate; returns a handle of the loss."""
         rate = private.learning_rate(self._optimizer)
         if rate != self._rate:
             self._rate_tensor.set(np.full(self._rate_tensor.shape(), rate, self._dtype), self._place)
             self._rate = rate
-        return self._read(self._run(storages)[0])
+        return self._read(self._run(feeds)[0])
 
 
 class EvaluationProgram(Program):

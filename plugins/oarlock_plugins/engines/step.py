@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from oarlock import Batch, Rows, UserError, build_eager_evaluation, build_eager_step, read_losses, warn
+from oarlock import Batch, Rows, UserError, build_eager_evaluation, build_eager_step, each, read_losses, warn
 from oarlock_plugins.engines import private
 from oarlock_plugins.engines.identity import identity, varying
 from oarlock_plugins.engines.probe import Python, agree, compare, reads_of
@@ -68,9 +69,16 @@ class CompiledStep:
         self._programs: dict[Any, StepProgram | None] = {}
         self._whole: Batch | None = None
         self._storages: list[Any] = []
+        # What was found for rows of `_whole`: their program, and what it is fed with.
+        self._ready: dict[Any, tuple[StepProgram, list[Any]]] = {}
         self._decided = ""
         self._watched = False
         self.draws = True
+
+    @property
+    def keeps_batches(self) -> bool:
+        """Whether somebody may hold on to a batch after its step, as a model of Python can."""
+        return self._decided != "compiled"
 
     @functools.cached_property
     def identity(self) -> str:
@@ -83,22 +91,33 @@ class CompiledStep:
         return varying(self.run)
 
     def __call__(self, batches: Sequence[Batch]) -> Any:
-        first = batches[0]
-        key: Any
-        if type(first) is Rows:
-            if first.whole is not self._whole:
-                self._enter(first.whole)
-            key = first.stop - first.start if len(batches) == 1 else tuple(one.stop - one.start for one in batches)  # type: ignore[attr-defined]
-        else:
-            key = tuple((tuple(leaf.shape), leaf.dtype) for batch in batches for leaf in leaves(batch))
+        first: Any = batches[0]
+        if type(first) is not Rows:
+            key: Any = tuple((tuple(leaf.shape), leaf.dtype) for batch in batches for leaf in leaves(batch))
+            program = self._program(key, batches)
+            return self._eager(batches) if program is None else program.step(program.feeds(self._storages_of(batches)))
+        if first.whole is not self._whole:
+            self._enter(first.whole)
+        place = (first.start, first.stop) if len(batches) == 1 else tuple((one.start, one.stop) for one in batches)
+        ready = self._ready.get(place)
+        if ready is None:
+            program = self._program(tuple(one.stop - one.start for one in batches), batches)
+            if program is None:
+                return self._eager(_own(batches))
+            ready = self._ready[place] = program, program.feeds(self._storages_of(batches))
+        program, feeds = ready
+        if self._watched and not program.linked():
+            self._relink()
+        return program.step(feeds)
+
+    def _program(self, key: Any, batches: Sequence[Batch]) -> StepProgram | None:
+        """The program for batches of these shapes; None where they are trained eagerly."""
         program = self._programs.get(key)
         if program is None and key not in self._programs:
             program = self._add(key, batches)
-        if program is None:
-            return self._eager(batches)
-        if self._watched and not program.linked():
+        if program is not None and self._watched and not program.linked():
             self._relink()
-        return program.step(self._feeds(batches))
+        return program
 
     def read_losses(self, losses: Sequence[Any]) -> list[float]:
         """The values of what the steps returned, read at once."""
@@ -116,6 +135,7 @@ class CompiledStep:
         """Take up a new epoch's rows."""
         self._whole = whole
         self._storages = [private.storage(leaf) for leaf in leaves(whole)]
+        self._ready.clear()
         if not all(program.linked() for program in self._programs.values() if program is not None):
             self._relink()
 
@@ -124,7 +144,7 @@ class CompiledStep:
             if program is not None:
                 program.relink()
 
-    def _feeds(self, batches: Sequence[Batch]) -> list[Any]:
+    def _storages_of(self, batches: Sequence[Batch]) -> list[Any]:
         if type(batches[0]) is Rows:
             return [private.cut(one, batch.start, batch.stop) for batch in batches for one in self._storages]  # type: ignore[attr-defined]
         return [private.storage(leaf) for batch in batches for leaf in leaves(batch)]
@@ -141,10 +161,9 @@ class CompiledStep:
         if not self._decided:
             self._decided = "eager" if program is None else "compiled"
             self.run.use_engine(self._decided, reason)
-            # Whether the weights got other storage is looked at before each step, unless each hook that is called in
-            # between says that it changes nothing.
-            self._watched = any(getattr(hook.plugin, "changes_run", True)
-                                for hook in self.run.hook.on_step_end.get_hookimpls())  # fmt: skip
+            # Whether the weights got other storage is looked at before each step, unless no hook that is called in
+            # between can have given it to them.
+            self._watched = self.run.changed_by("on_step_end")
         elif program is None:
             warn(f"engine: steps with {' + '.join(str(batch.size) for batch in batches)} rows are eager: {reason}")
         self._programs[key] = program
@@ -170,7 +189,7 @@ class CompiledStep:
             run.optimizers[0].create_accumulators()
             if not program.adopt(run):
                 return None
-            feeds = self._feeds(batches)
+            feeds = program.feeds(self._storages_of(batches))
             # To the bit: a number that the program holds and this run has another of would show.
             differs, program.draws = compare(
                 lambda: float(self._eager(batches).item()), lambda: float(program.step(feeds)), _changed(run),
@@ -214,7 +233,7 @@ class CompiledStep:
             before.put_back()
         if read:
             return None, f"a step reads run.{min(read)}, which a program would freeze"
-        feeds = self._feeds(batches)
+        feeds = program.feeds(self._storages_of(batches))
         settled: list[Python] = []
 
         def eager() -> float:
@@ -247,24 +266,32 @@ class CompiledEvaluation:
     def __init__(self, training: CompiledStep) -> None:
         self._training, self._run, self._eager = training, training.run, build_eager_evaluation(training.run)
         self._programs: dict[Any, Program | None] = {}
+        # By identity, for batches that come again: the batch, its program, and what that is fed with.
+        self._ready: dict[int, tuple[Any, Program, list[Any]]] = {}
 
     def __call__(self, batch: Batch) -> tuple[Any, Any]:
-        import paddle
+        ready = self._ready.get(id(batch))
+        if ready is None:
+            parts = leaves(batch)
+            program = self._program(batch, parts)
+            if program is None:
+                return self._eager(batch)
+            gone = weakref.ref(batch, lambda _, key=id(batch): self._ready.pop(key, None))  # type: ignore[misc]
+            ready = self._ready[id(batch)] = gone, program, program.feeds([private.storage(leaf) for leaf in parts])
+        _, program, feeds = ready
+        if not program.linked():
+            program.relink()
+        output, loss = program.take(feeds)
+        return output, loss
 
+    def _program(self, batch: Batch, parts: list[Any]) -> Program | None:
+        """The program for batches of these shapes; None where they are evaluated eagerly."""
         if self._run.engine != "compiled":
-            return self._eager(batch)
-        parts = leaves(batch)
+            return None
         key = tuple((tuple(leaf.shape), leaf.dtype) for leaf in parts)
         if key not in self._programs:
             self._programs[key] = self._tried(batch, key) if len(self._programs) < MOST_PROGRAMS else None
-        program = self._programs[key]
-        if program is None:
-            return self._eager(batch)
-        if not program.linked():
-            program.relink()
-        output, loss = program([private.storage(leaf) for leaf in parts])
-        # Copies: the next batch overwrites the results, and a metric may keep what it was given.
-        return paddle.Tensor(output).clone(), paddle.Tensor(loss).clone()
+        return self._programs[key]
 
     def _tried(self, batch: Batch, shapes: Any) -> Program | None:
         """A program that agrees with eager on this batch, or None; an earlier run's must agree to the bit."""
@@ -279,7 +306,7 @@ class CompiledEvaluation:
         before.put_back()
 
         def agrees(program: Program, tolerance: float) -> bool:
-            found = program([private.storage(leaf) for leaf in leaves(batch)])
+            found = program(program.feeds([private.storage(leaf) for leaf in leaves(batch)]))
             return all(agree(one.numpy(), np.asarray(other), tolerance, tolerance / 10)
                        for one, other in zip(expected, found, strict=True))  # fmt: skip
 
@@ -300,6 +327,11 @@ class CompiledEvaluation:
             program.tried.add(varied)
             run.kept.keep("evaluation program", key, program, MOST_KEPT)
         return program
+
+
+def _own(batches: Sequence[Batch]) -> Sequence[Batch]:
+    """The batches in memory of their own, for a model of Python that may keep them."""
+    return [Batch(*(each(tree, lambda leaf: leaf.clone()) for tree in (one.inputs, one.targets))) for one in batches]
 
 
 def _changed(run: Any) -> list[Any]:

@@ -17,18 +17,20 @@ class Accuracy:
         self.reset()
 
     def reset(self):
-        self._correct: Any
-        self._correct, self._rows = None, 0
+        self._correct: Any = 0
+        self._rows = 0
 
     def update(self, output, batch):
+        targets = batch.targets
+        if output.place.is_cpu_place():  # where NumPy is quicker, and nothing has to be waited for
+            output, targets = output.numpy(), targets.numpy()
         predicted = output.argmax(axis=-1)
         # Targets of shape [rows, 1], Paddle's custom, would otherwise be compared with every row.
-        correct = (predicted == batch.targets.reshape(predicted.shape)).sum()
-        self._correct = correct if self._correct is None else self._correct + correct
+        self._correct = self._correct + (predicted == targets.reshape(predicted.shape)).sum()
         self._rows += batch.size
 
     def accumulate(self):
-        return int(self._correct.item()) / self._rows
+        return int(self._correct) / self._rows
 
 
 @component
