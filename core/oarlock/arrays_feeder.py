@@ -37,7 +37,7 @@ class ArraysFeeder:
         self._resident: Batch | None = None
         self._fits = False
         self._stretches: list[Stretch] = []
-        self._rooms: dict[Cuts, Room] = {}
+        self._room: Room | None = None
         self._orders = EpochOrders(seed, len(data.train), trainer.epochs)
         self._steps = plan_steps(len(data.train), trainer.batch_size, trainer.accumulate_steps, trainer.drop_last)
         self.steps_per_epoch: int | None = len(self._steps)
@@ -56,9 +56,8 @@ class ArraysFeeder:
             self._fits = row_bytes * len(order) <= self._share * device_memory()
         stretches = _from(self._stretches, start)
         parts = [order[stretch.first : stretch.last] for stretch in stretches]
-        if reuse and self._fits and not self.draws and self._viewed:
-            for stretch, part in zip(stretches, parts, strict=True):
-                yield from self._refilled(stretch, part)
+        if reuse and self._fits and not self.draws and stretches == self._stretches[:1] and self._viewed:
+            yield from self._refilled(parts[0])
             return
         number = sum(len(step) for step in self._steps[:start])
         wholes = map(self._gathered, parts) if self._fits else _ahead(self._read, parts)
@@ -102,13 +101,12 @@ class ArraysFeeder:
             return Batch(each(resident.inputs, lambda leaf: paddle.gather(leaf, index)),
                          each(resident.targets, lambda leaf: paddle.gather(leaf, index)))  # fmt: skip
 
-    def _refilled(self, stretch: Stretch, rows: np.ndarray[Any, Any]) -> list[list[Batch]]:
-        """The steps of a stretch, in memory that an earlier one like it had."""
-        room = self._rooms.get(stretch.cuts)
-        if room is None:
-            room = self._rooms[stretch.cuts] = Room(self._rows(), stretch)
-        room.fill(rows)
-        return room.steps
+    def _refilled(self, rows: np.ndarray[Any, Any]) -> list[list[Batch]]:
+        """The steps of an epoch that is a single stretch, in the memory of the epoch before."""
+        if self._room is None:
+            self._room = Room(self._rows(), self._stretches[0])
+        self._room.fill(rows)
+        return self._room.steps
 
     def _read(self, rows: np.ndarray[Any, Any]) -> Batch:
         """Rows from memory or from a file."""
@@ -121,22 +119,18 @@ class ArraysFeeder:
         """Nothing to restore: the order is a function of seed and epoch."""
 
 
-# First and last row of each micro-batch of each step.
-Cuts = tuple[tuple[tuple[int, int], ...], ...]
-
-
 @dataclass(frozen=True)
 class Stretch:
     """Consecutive steps of an epoch, whose rows are gathered at once.
 
     Attributes:
         first, last: their rows, in the order of the epoch.
-        cuts: their micro-batches, counted from the first row.
+        cuts: first and last row of the micro-batches of each step, counted from the stretch's first.
     """
 
     first: int
     last: int
-    cuts: Cuts
+    cuts: list[list[tuple[int, int]]]
 
     def steps(self, whole: Batch) -> list[list[Batch]]:
         """The micro-batches of each step, where these are the stretch's rows."""
@@ -144,10 +138,10 @@ class Stretch:
 
 
 class Room:
-    """Memory of the CPU for the rows of a stretch, which are gathered into it again and again.
+    """Memory of the CPU for the rows of an epoch, which are gathered into it again and again.
 
     Attributes:
-        steps: the steps whose rows are in it at present.
+        steps: the steps whose rows are in it.
     """
 
     def __init__(self, source: Batch, stretch: Stretch) -> None:
@@ -171,7 +165,9 @@ def arrays_of(batch: Batch) -> list[np.ndarray[Any, Any]] | None:
     leaves: list[Any] = []
     each(batch.inputs, leaves.append)
     each(batch.targets, leaves.append)
-    if not all(leaf.place.is_cpu_place() and str(leaf.dtype).removeprefix("paddle.") in np.sctypeDict for leaf in leaves):
+    if not all(
+        leaf.place.is_cpu_place() and str(leaf.dtype).removeprefix("paddle.") in np.sctypeDict for leaf in leaves
+    ):
         return None
     return [np.from_dlpack(leaf) for leaf in leaves]
 
@@ -189,7 +185,7 @@ def _stretches(steps: list[list[slice]], rows: int) -> list[Stretch]:
 
 def _stretch(steps: list[list[slice]]) -> Stretch:
     first = steps[0][0].start
-    cuts = tuple(tuple((part.start - first, part.stop - first) for part in step) for step in steps)
+    cuts = [[(part.start - first, part.stop - first) for part in step] for step in steps]
     return Stretch(first, steps[-1][-1].stop, cuts)
 
 
@@ -202,7 +198,7 @@ def _from(stretches: list[Stretch], start: int) -> list[Stretch]:
             found.append(stretch)
         elif kept:
             gone = kept[0][0][0]
-            cuts = tuple(tuple((first - gone, last - gone) for first, last in step) for step in kept)
+            cuts = [[(first - gone, last - gone) for first, last in step] for step in kept]
             found.append(Stretch(stretch.first + gone, stretch.last, cuts))
     return found
 

@@ -81,6 +81,7 @@ class CheckpointClock:
         except OSError as error:
             raise RunFailed(f"the checkpoint of step {self._step} cannot be written: {error.strerror}") from error
         self._run.hook.on_checkpoint(run=self._run, path=path)
+        self._run.pauses += 1
 
     def _write(self, record: RunFolder, files: dict[str, bytes]) -> Path:
         record.sync_metrics()

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-
 # Rows of the epochs whose order is made at once.
 MOST_AHEAD = 1 << 14
 

@@ -32,7 +32,7 @@ class Feeder(Protocol):
         Args:
             epoch: the epoch, from 0 on.
             start: the steps of it that have been made.
-            reuse: whether the memory of a batch may be another's as soon as the next step is asked for.
+            reuse: whether the memory of a batch may be another's in the next epoch.
         """
 
     def state_dict(self) -> dict[str, Any]: ...

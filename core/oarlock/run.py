@@ -96,6 +96,9 @@ class Run:
         self.keeps: Callable[[Run], bool] = lambda run: True
         self.recorded_engine = self.engine_reason = ""
         self.checkpoint_requested = False
+        # Evaluations, checkpoints and other moments so far: between two steps with the same number no hook was called
+        # but on_step_end.
+        self.pauses = 0
         # Whether a hook on each step was seen to draw from Paddle's random numbers.
         self.hooks_draw = False
         self.loss_sum, self.loss_count = 0.0, 0

@@ -174,6 +174,7 @@ def _evaluate(run: Run, watch: FiniteWatch) -> None:
         run.record.append_metrics(row)
     log.info("epoch %d step %d %s", epoch, run.step, " ".join(f"{key}={metrics[key]:.6g}" for key in metrics))
     run.hook.on_evaluation_end(run=run, metrics=dict(metrics))
+    run.pauses += 1
 
 
 def improves(value: float, best: float | None, direction: str) -> bool:
@@ -193,3 +194,4 @@ def call_at(run: Run, moment: int, hook: Any) -> None:
     if hook.get_hookimpls():
         seed_moment(run, moment)
         hook(run=run)
+        run.pauses += 1

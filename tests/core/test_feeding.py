@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import oarlock
 from oarlock import Arrays, Batch, Data, InputSpec, UserError, arrays_feeder
 from oarlock.arrays_feeder import resident
-from oarlock.epochs import epoch_order, plan_steps
+from oarlock.epochs import EpochOrders, epoch_order, plan_steps
 from oarlock.feeding import build_feeder, evaluation_batches
 from oarlock.schema import TrainerConfig
 
@@ -192,3 +192,39 @@ def test_rows_that_do_not_fit_on_the_device_come_in_the_same_order(tmp_path, mon
         for one, other in zip(found, wanted, strict=True):
             np.testing.assert_array_equal(one[0], other[0])
             np.testing.assert_array_equal(one[1], other[1])
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_an_epoch_in_the_memory_of_the_one_before_has_the_same_rows(accumulate, drop_last):
+    inputs = {"image": ROWS.reshape(25, 1, 2), "flag": LABELS % 2 == 0}
+    config = trainer(accumulate_steps=accumulate, drop_last=drop_last, epochs=5)
+
+    def epochs(reuse):
+        feeder, found, places = build_feeder(Data(Arrays(inputs, LABELS)), config, seed=7), [], set()
+        for number, start in [(0, 0), (1, 0), (2, 1), (3, 0), (9, 0)]:
+            for step in feeder.epoch(number, start, reuse=reuse):
+                found.append([{name: leaf.numpy().tolist() for name, leaf in [*one.inputs.items(), ("target", one.targets)]}
+                              for one in step])  # fmt: skip
+            places.add(step[0].whole.targets.data_ptr() if start == 0 else None)
+        return found, places
+
+    (fresh, _), (reused, places) = epochs(False), epochs(True)
+    assert fresh == reused
+    assert len(places - {None}) == 1
+
+
+def test_an_epoch_of_several_stretches_has_memory_of_its_own(monkeypatch):
+    monkeypatch.setattr(arrays_feeder, "STRETCH_BYTES", 8 * (8 + 8))
+    feeder = build_feeder(Data(Arrays(ROWS, LABELS)), trainer(), seed=7)
+    kept = [step[0].targets for step in feeder.epoch(0, 0, reuse=True)]
+    assert [one.numpy().tolist() for one in kept] == [one for (one,) in labels(feeder)]
+    list(feeder.epoch(1, 0, reuse=True))
+    assert [one.numpy().tolist() for one in kept] == [one for (one,) in labels(feeder)]
+
+
+@given(st.integers(0, 9), st.integers(1, 40), st.integers(0, 30), st.lists(st.integers(0, 50), min_size=1, max_size=9))
+def test_orders_that_are_made_at_once_are_those_of_each_epoch(seed, rows, epochs, asked):
+    orders = EpochOrders(seed, rows, epochs)
+    for epoch in asked:
+        assert np.array_equal(orders(epoch), epoch_order(seed, epoch, rows))

@@ -193,7 +193,7 @@ class Direct:
         return results
 
 
-def reshaped(storage: Any, shape: Sequence[int]) -> Any:
+def reshaped(storage: Any, shape: list[int]) -> Any:
     """The same numbers in another shape, without a copy."""
     from paddle.base import core
 

@@ -35,4 +35,6 @@ class Static:
 
     @hookimpl
     def build_evaluation_step(self, run: Any) -> Any:
-        return self._step.evaluation() if self._step is not None else None
+        from oarlock_plugins.engines.evaluation import CompiledEvaluation
+
+        return CompiledEvaluation(self._step) if self._step is not None else None

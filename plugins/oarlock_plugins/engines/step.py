@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from oarlock import Batch, Rows, UserError, build_eager_evaluation, build_eager_step, each, read_losses, warn
+from oarlock import Batch, Rows, UserError, build_eager_step, each, read_losses, warn
 from oarlock_plugins.engines import private
 from oarlock_plugins.engines.identity import identity, varying
-from oarlock_plugins.engines.probe import Python, agree, compare, reads_of
-from oarlock_plugins.engines.programs import EvaluationProgram, Program, StepProgram, Untraceable, leaves
+from oarlock_plugins.engines.probe import Python, compare, reads_of
+from oarlock_plugins.engines.programs import StepProgram, Untraceable, leaves
 
 # Programs that a process keeps for runs like the one that they were made for.
 MOST_KEPT = 32
@@ -73,6 +70,7 @@ class CompiledStep:
         self._ready: dict[Any, tuple[StepProgram, list[Any]]] = {}
         self._decided = ""
         self._watched = False
+        self._pauses = 0
         self.draws = True
 
     @property
@@ -91,32 +89,37 @@ class CompiledStep:
         return varying(self.run)
 
     def __call__(self, batches: Sequence[Batch]) -> Any:
+        program, feeds = self._prepared(batches)
+        if program is None:
+            return self._eager(batches if self.keeps_batches else _own(batches))
+        if self._pauses != self.run.pauses or (self._watched and not program.linked()):
+            self._link()
+        return program.step(feeds)
+
+    def _prepared(self, batches: Sequence[Batch]) -> tuple[StepProgram | None, list[Any]]:
+        """The program for a step, and what it is fed with; None where the step is to be eager."""
         first: Any = batches[0]
         if type(first) is not Rows:
-            key: Any = tuple((tuple(leaf.shape), leaf.dtype) for batch in batches for leaf in leaves(batch))
-            program = self._program(key, batches)
-            return self._eager(batches) if program is None else program.step(program.feeds(self._storages_of(batches)))
+            program = self._program(shapes(batches), batches)
+            return program, program.feeds(self._storages_of(batches)) if program is not None else []
         if first.whole is not self._whole:
-            self._enter(first.whole)
-        place = (first.start, first.stop) if len(batches) == 1 else tuple((one.start, one.stop) for one in batches)
-        ready = self._ready.get(place)
-        if ready is None:
-            program = self._program(tuple(one.stop - one.start for one in batches), batches)
-            if program is None:
-                return self._eager(_own(batches))
-            ready = self._ready[place] = program, program.feeds(self._storages_of(batches))
-        program, feeds = ready
-        if self._watched and not program.linked():
-            self._relink()
-        return program.step(feeds)
+            self._whole, self._storages = first.whole, [private.storage(leaf) for leaf in leaves(first.whole)]
+            self._ready.clear()
+        cuts: Any = (first.start, first.stop) if len(batches) == 1 else tuple((one.start, one.stop) for one in batches)  # type: ignore[attr-defined]
+        ready = self._ready.get(cuts)
+        if ready is not None:
+            return ready
+        program = self._program(tuple(one.size for one in batches), batches)
+        if program is None:
+            return None, []
+        self._ready[cuts] = ready = program, program.feeds(self._storages_of(batches))
+        return ready
 
     def _program(self, key: Any, batches: Sequence[Batch]) -> StepProgram | None:
         """The program for batches of these shapes; None where they are trained eagerly."""
         program = self._programs.get(key)
         if program is None and key not in self._programs:
             program = self._add(key, batches)
-        if program is not None and self._watched and not program.linked():
-            self._relink()
         return program
 
     def read_losses(self, losses: Sequence[Any]) -> list[float]:
@@ -127,21 +130,11 @@ class CompiledStep:
 
         return read_losses([paddle.to_tensor(loss) if isinstance(loss, float) else loss for loss in losses])
 
-    def evaluation(self) -> Callable[[Batch], tuple[Any, Any]]:
-        """The evaluation's step, compiled where the training step is."""
-        return CompiledEvaluation(self)
-
-    def _enter(self, whole: Batch) -> None:
-        """Take up a new epoch's rows."""
-        self._whole = whole
-        self._storages = [private.storage(leaf) for leaf in leaves(whole)]
-        self._ready.clear()
-        if not all(program.linked() for program in self._programs.values() if program is not None):
-            self._relink()
-
-    def _relink(self) -> None:
+    def _link(self) -> None:
+        """Have all programs work on the live tensors, to which somebody may have given other storage."""
+        self._pauses = self.run.pauses
         for program in self._programs.values():
-            if program is not None:
+            if program is not None and not program.linked():
                 program.relink()
 
     def _storages_of(self, batches: Sequence[Batch]) -> list[Any]:
@@ -206,7 +199,7 @@ class CompiledStep:
 
     def _tried(self, batches: Sequence[Batch]) -> tuple[StepProgram | None, str]:
         run = self.run
-        key = (self.identity, tuple((tuple(leaf.shape), leaf.dtype) for batch in batches for leaf in leaves(batch)))
+        key = (self.identity, shapes(batches))
         program = self._taken_over(key, batches)
         if program is not None:
             return program, ""
@@ -256,77 +249,9 @@ class CompiledStep:
         return program, ""
 
 
-class CompiledEvaluation:
-    """Forward and loss of a batch by the program for its shapes, or eagerly.
-
-    Args:
-        training: the training step of the same run.
-    """
-
-    def __init__(self, training: CompiledStep) -> None:
-        self._training, self._run, self._eager = training, training.run, build_eager_evaluation(training.run)
-        self._programs: dict[Any, Program | None] = {}
-        # By identity, for batches that come again: the batch, its program, and what that is fed with.
-        self._ready: dict[int, tuple[Any, Program, list[Any]]] = {}
-
-    def __call__(self, batch: Batch) -> tuple[Any, Any]:
-        ready = self._ready.get(id(batch))
-        if ready is None:
-            parts = leaves(batch)
-            program = self._program(batch, parts)
-            if program is None:
-                return self._eager(batch)
-            gone = weakref.ref(batch, lambda _, key=id(batch): self._ready.pop(key, None))  # type: ignore[misc]
-            ready = self._ready[id(batch)] = gone, program, program.feeds([private.storage(leaf) for leaf in parts])
-        _, program, feeds = ready
-        if not program.linked():
-            program.relink()
-        output, loss = program.take(feeds)
-        return output, loss
-
-    def _program(self, batch: Batch, parts: list[Any]) -> Program | None:
-        """The program for batches of these shapes; None where they are evaluated eagerly."""
-        if self._run.engine != "compiled":
-            return None
-        key = tuple((tuple(leaf.shape), leaf.dtype) for leaf in parts)
-        if key not in self._programs:
-            self._programs[key] = self._tried(batch, key) if len(self._programs) < MOST_PROGRAMS else None
-        return self._programs[key]
-
-    def _tried(self, batch: Batch, shapes: Any) -> Program | None:
-        """A program that agrees with eager on this batch, or None; an earlier run's must agree to the bit."""
-        run, varied = self._run, self._training.varying
-        key = (self._training.identity, shapes)
-        kept: Program | None = run.kept.find("evaluation program", key)
-        covered = kept is not None and kept.tried.covers(varied)
-        if kept is not None and covered and not kept.tried.due() and kept.adopt(run):
-            return kept
-        before = Python(run)
-        expected = self._eager(batch)
-        before.put_back()
-
-        def agrees(program: Program, tolerance: float) -> bool:
-            found = program(program.feeds([private.storage(leaf) for leaf in leaves(batch)]))
-            return all(agree(one.numpy(), np.asarray(other), tolerance, tolerance / 10)
-                       for one, other in zip(expected, found, strict=True))  # fmt: skip
-
-        if kept is not None and kept.adopt(run) and agrees(kept, 0.0):
-            kept.tried.add(varied)
-            return kept
-        if covered:
-            warn(MISTAKEN)
-        try:
-            program = EvaluationProgram(run, batch, self._training.place)
-        except Exception:
-            return None
-        finally:
-            before.put_back()
-        if not agrees(program, 1e-5):
-            return None
-        if key[0] and program.remember(run):
-            program.tried.add(varied)
-            run.kept.keep("evaluation program", key, program, MOST_KEPT)
-        return program
+def shapes(batches: Sequence[Batch]) -> tuple[Any, ...]:
+    """What decides which program is for these micro-batches."""
+    return tuple((tuple(leaf.shape), leaf.dtype) for batch in batches for leaf in leaves(batch))
 
 
 def _own(batches: Sequence[Batch]) -> Sequence[Batch]:

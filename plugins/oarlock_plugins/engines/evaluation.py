@@ -1,0 +1,88 @@
+"""An evaluation's forward and loss: which program fits a batch, and what is made eagerly."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from typing import Any
+
+import numpy as np
+
+from oarlock import Batch, build_eager_evaluation, warn
+from oarlock_plugins.engines import private
+from oarlock_plugins.engines.probe import Python, agree
+from oarlock_plugins.engines.programs import EvaluationProgram, Program, leaves
+from oarlock_plugins.engines.step import MISTAKEN, MOST_KEPT, MOST_PROGRAMS, CompiledStep, shapes
+
+
+class CompiledEvaluation:
+    """Forward and loss of a batch by the program for its shapes, or eagerly.
+
+    Args:
+        training: the training step of the same run.
+    """
+
+    def __init__(self, training: CompiledStep) -> None:
+        self._training, self._run, self._eager = training, training.run, build_eager_evaluation(training.run)
+        self._programs: dict[Any, Program | None] = {}
+        # By identity, for batches that come again: the batch, its program, and what that is fed with.
+        self._ready: dict[int, tuple[Any, Program, list[Any]]] = {}
+
+    def __call__(self, batch: Batch) -> tuple[Any, Any]:
+        ready = self._ready.get(id(batch))
+        if ready is None:
+            program = self._program(batch)
+            if program is None:
+                return self._eager(batch)
+            gone = weakref.ref(batch, functools.partial(self._ready.pop, id(batch)))
+            feeds = program.feeds([private.storage(leaf) for leaf in leaves(batch)])
+            ready = self._ready[id(batch)] = gone, program, feeds
+        _, program, feeds = ready
+        if not program.linked():
+            program.relink()
+        output, loss = program.take(feeds)
+        return output, loss
+
+    def _program(self, batch: Batch) -> Program | None:
+        """The program for batches of these shapes; None where they are evaluated eagerly."""
+        if self._run.engine != "compiled":
+            return None
+        key = shapes([batch])
+        if key not in self._programs:
+            self._programs[key] = self._tried(batch, key) if len(self._programs) < MOST_PROGRAMS else None
+        return self._programs[key]
+
+    def _tried(self, batch: Batch, shapes: Any) -> Program | None:
+        """A program that agrees with eager on this batch, or None; an earlier run's must agree to the bit."""
+        run, varied = self._run, self._training.varying
+        key = (self._training.identity, shapes)
+        kept: Program | None = run.kept.find("evaluation program", key)
+        covered = kept is not None and kept.tried.covers(varied)
+        if kept is not None and covered and not kept.tried.due() and kept.adopt(run):
+            return kept
+        before = Python(run)
+        expected = self._eager(batch)
+        before.put_back()
+
+        def agrees(program: Program, tolerance: float) -> bool:
+            found = program(program.feeds([private.storage(leaf) for leaf in leaves(batch)]))
+            return all(agree(one.numpy(), np.asarray(other), tolerance, tolerance / 10)
+                       for one, other in zip(expected, found, strict=True))  # fmt: skip
+
+        if kept is not None and kept.adopt(run) and agrees(kept, 0.0):
+            kept.tried.add(varied)
+            return kept
+        if covered:
+            warn(MISTAKEN)
+        try:
+            program = EvaluationProgram(run, batch, self._training.place)
+        except Exception:
+            return None
+        finally:
+            before.put_back()
+        if not agrees(program, 1e-5):
+            return None
+        if key[0] and program.remember(run):
+            program.tried.add(varied)
+            run.kept.keep("evaluation program", key, program, MOST_KEPT)
+        return program

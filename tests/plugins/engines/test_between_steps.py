@@ -1,0 +1,255 @@
+"""What happens between the steps of a program: weights that get other storage, results and batches that are kept."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import oarlock
+from oarlock import hookimpl
+from tests.conftest import equal_ends
+
+PARTS = '''
+from __future__ import annotations
+from oarlock import component, hookimpl
+
+def shrink(run):
+    import paddle
+    with paddle.no_grad():
+        for parameter in run.model.parameters():
+            parameter.data = parameter * 0.99
+
+@component
+class Moment:
+    """Gives the weights other storage at a moment.
+
+    Args:
+        moment: the hook's name.
+    """
+
+    moment: str = "on_epoch_end"
+    changes_run = True
+
+    @hookimpl
+    def on_run_start(self, run):
+        self._run = run
+
+    @hookimpl
+    def on_epoch_start(self, run):
+        self._at("on_epoch_start", run)
+
+    @hookimpl
+    def on_epoch_end(self, run):
+        self._at("on_epoch_end", run)
+
+    @hookimpl
+    def on_evaluation_start(self, run):
+        self._at("on_evaluation_start", run)
+
+    @hookimpl
+    def on_evaluation_end(self, run, metrics):
+        self._at("on_evaluation_end", run)
+
+    @hookimpl
+    def on_checkpoint(self, run):
+        if run.step < run.total_steps:
+            self._at("on_checkpoint", run)
+
+    def _at(self, moment, run):
+        if moment == self.moment:
+            shrink(run)
+
+@component
+class Quiet:
+    """Says nothing of what it changes, and has the run from another hook."""
+
+    @hookimpl
+    def on_run_start(self, run):
+        self._run = run
+
+    @hookimpl
+    def on_step_end(self):
+        shrink(self._run)
+
+@component
+class Counter:
+    """Takes nothing."""
+
+    @hookimpl
+    def on_step_end(self):
+        self.steps = getattr(self, "steps", 0) + 1
+
+@hookimpl
+def register_components(register):
+    register("callback/moment", Moment)
+    register("callback/quiet", Quiet)
+    register("callback/counter", Counter)
+'''
+JOB = ["train", "model.widths=[8]", "trainer.epochs=4", "trainer.drop_last=false"]
+
+
+def both(command, env, tmp_path, *words):
+    for engine in ("compiled", "eager"):
+        done = command(*JOB, *words, f"trainer.engine={engine}", f"hydra.run.dir={engine}", env=env)
+        assert (done.returncode, done.stderr) == (0, "")
+    return equal_ends(tmp_path / "compiled", tmp_path / "eager")
+
+
+@pytest.mark.parametrize("evaluated", ["1 epoch", "5 steps"])
+@pytest.mark.parametrize("moment", ["epoch_start", "epoch_end", "evaluation_start", "evaluation_end"])
+def test_other_storage_at_any_moment_is_the_program_s(oarlock, plugin, tmp_path, moment, evaluated):
+    words = ["callback=[moment]", f"callback.moment.moment=on_{moment}", f"trainer.evaluate_every={evaluated}"]
+    assert both(oarlock, plugin(PARTS), tmp_path, *words)
+
+
+def test_other_storage_after_a_checkpoint_is_the_program_s(oarlock, plugin, tmp_path):
+    """When a checkpoint is complete depends on the disk, so there is nothing to compare with: the weights must shrink."""
+    words = ["callback=[moment]", "callback.moment.moment=on_checkpoint", "trainer.checkpoint.every_steps=4",
+             "optimizer=sgd", "optimizer.learning_rate=1e-6"]  # fmt: skip
+    env = plugin(PARTS.replace("0.99", "0.0"))
+    done = oarlock(*JOB, *words, "trainer.engine=compiled", "hydra.run.dir=run", env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert abs(last["train/loss"] - 2.302585) < 0.01  # the logarithm of ten classes, of which it knows nothing any more
+
+
+def test_a_hook_without_arguments_whose_class_has_the_run_is_watched(oarlock, plugin, tmp_path):
+    assert both(oarlock, plugin(PARTS), tmp_path, "callback=[quiet]")
+
+
+class Look:
+    changes_run = False
+
+    @hookimpl
+    def on_run_start(self, run):
+        self.found = run.changed_by("on_step_end")
+
+
+class Bare:
+    @hookimpl
+    def on_step_end(self):
+        pass
+
+
+class Holding(Bare):
+    @hookimpl
+    def on_run_start(self, run):
+        pass
+
+
+class Promising(Holding):
+    changes_run = False
+
+
+class Boasting(Bare):
+    changes_run = True
+
+
+@pytest.mark.parametrize(
+    ("hook", "may"), [(Bare, False), (Holding, True), (Promising, False), (Boasting, True), (None, False)]
+)
+def test_who_may_change_a_run_between_its_steps(tmp_path, hook, may):
+    look = Look()
+    hooks = [look] if hook is None else [look, hook()]
+    oarlock.train(["model.widths=[8]", "trainer.epochs=1", f"hydra.run.dir={tmp_path}/run"], hooks=hooks)
+    assert look.found is may
+
+
+KEEPERS = '''
+from __future__ import annotations
+import math
+from oarlock import component, hookimpl
+from oarlock_plugins.tasks.classification import Classification
+
+class Spread:
+    """The mean distance of the outputs from those of the evaluation before, all of which it keeps."""
+
+    direction = "min"
+
+    def __init__(self):
+        self._before, self._outputs = None, []
+
+    def reset(self):
+        self._before, self._outputs = self._outputs, []
+
+    def update(self, output, batch):
+        self._outputs.append(output)
+
+    def accumulate(self):
+        if [one.shape for one in self._before or ()] != [one.shape for one in self._outputs]:
+            return 0.0
+        return sum(float((one - other).abs().mean()) for one, other in zip(self._outputs, self._before))
+
+@component
+class Kept(Classification):
+    """A task with that metric."""
+
+    @hookimpl
+    def build_metrics(self, data):
+        return {**super().build_metrics(data), "spread": Spread()}
+
+@component
+class Remembers:
+    """A model that cannot be compiled for few rows, and remembers what these were."""
+
+    @hookimpl
+    def build_model(self, spec):
+        import paddle
+        from paddle import nn
+
+        class Net(nn.Layer):
+            def __init__(self):
+                super().__init__()
+                self.flat, self.out = nn.Flatten(), nn.Linear(math.prod(spec.input_shape), spec.num_outputs)
+
+            def forward(self, x):
+                x = self.flat(x)
+                if self.training and x.shape[0] < 32:
+                    if x.mean() > -1:
+                        SEEN.append(x)
+                return self.out(x)
+
+        return Net()
+
+SEEN = []
+
+@component
+class Shows:
+    """Writes what was remembered."""
+
+    changes_run = False
+
+    @hookimpl
+    def on_run_end(self, run):
+        import json
+        (run.folder / "seen.json").write_text(json.dumps([one.numpy().tolist() for one in SEEN]))
+        SEEN.clear()
+
+@hookimpl
+def register_components(register):
+    register("task/kept", Kept)
+    register("model/remembers", Remembers)
+    register("callback/shows", Shows)
+'''
+
+
+@pytest.mark.parametrize("rows", ["1024", "100"])
+def test_outputs_that_a_metric_keeps_stay_what_they_were(oarlock, plugin, tmp_path, rows):
+    assert both(oarlock, plugin(KEEPERS), tmp_path, "task=kept", f"trainer.evaluation_batch_size={rows}", "callback=[]")
+    rows = [json.loads(line) for line in (tmp_path / "compiled" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[0]["valid/spread"] == 0 < rows[1]["valid/spread"]
+
+
+def test_a_batch_that_a_model_keeps_stays_what_it_was(oarlock, plugin, tmp_path):
+    env = plugin(KEEPERS)
+    seen = {}
+    for engine in ("auto", "eager"):
+        job = ["train", "model=remembers", "trainer.epochs=4", "trainer.drop_last=false", "callback=[shows]"]
+        done = oarlock(*job, f"trainer.engine={engine}", f"hydra.run.dir={engine}", env=env)
+        assert done.returncode == 0
+        assert ("rows are eager" in done.stderr) == (engine == "auto")
+        seen[engine] = json.loads((tmp_path / engine / "seen.json").read_text())
+    assert json.loads((tmp_path / "auto" / "run.json").read_text())["engine"] == "compiled"
+    assert len(seen["eager"]) == 4
+    assert seen["auto"][-4:] == seen["eager"]  # it was tried with the first of them before
