@@ -106,7 +106,11 @@ def build_grad_clip() -> Callable[[list[Any]], list[Any]] | None:
 
 @hookspec(firstresult=True)
 def build_step(run: Run) -> Step | None:
-    """The ordinary training step of this run, where something faster than the core's eager step can do it."""
+    """The ordinary training step of this run, where something faster than the core's eager step can do it.
+
+    It may say of itself `draws = False`, that no step draws from Paddle's random numbers, and `keeps_batches = False`, that
+    nobody holds on to a batch after its step: its memory is then another batch's in the next epoch.
+    """
 
 
 @hookspec(firstresult=True)
