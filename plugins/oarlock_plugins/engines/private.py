@@ -1,4 +1,4 @@
-"""All that the compiled engine takes from Paddle beyond its documented interface, in one place.
+"""All that the compiled engine takes from Paddle beyond its documented interface, in one place but for `rewriting.py`.
 
 Tried with the versions in TESTED. Where something is missing, `available` says so before anything depends on it.
 """
@@ -10,14 +10,15 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
+from oarlock_plugins.engines import rewriting
+
 TESTED = ("3.3",)
 # One interpreter that goes through the operators in order: a small step takes a third of the time.
 FLAGS = {"FLAGS_enable_pir_in_executor_trace_run": True}
 # Keep intermediate results from one step to the next instead of freeing and allocating them again.
 KEEP, FREE = {"FLAGS_eager_delete_tensor_gb": -1.0}, {"FLAGS_eager_delete_tensor_gb": 0.0}
-
-# Operators whose result has the numbers of their first operand in the same order.
-RESHAPES = ("pd_op.flatten", "pd_op.unsqueeze", "pd_op.reshape", "pd_op.squeeze")
 
 
 def unavailable() -> str:
@@ -66,15 +67,6 @@ def tracing(program: Any, startup: Any, model: Any) -> Iterator[Callable[[], lis
         paddle.disable_static()
 
 
-def simplify(program: Any) -> None:
-    """Drop what a program computes twice; an optimizer writes its constants out for each parameter."""
-    from paddle.base.libpaddle.pir import PassManager
-
-    passes = PassManager(2)
-    passes.add_pass("common_subexpression_elimination_pass", {})
-    passes.run(program)
-
-
 def learning_rate(optimizer: Any) -> float:
     """The present one, without the checks of `get_lr`."""
     rate = optimizer._learning_rate
@@ -98,45 +90,6 @@ def share(scope: Any, name: str, tensor: Any) -> None:
     scope.var(name).get_tensor()._share_data_with(storage(tensor))
 
 
-def enter_reshaped(program: Any, names: Sequence[str]) -> dict[str, list[int]]:
-    """Have what is fed come in the shape that the first operator would give it, which is then left out.
-
-    Flattened images and targets with a second axis are the same numbers in the same order.
-
-    Args:
-        program: the program.
-        names: what it is fed with.
-
-    Returns:
-        the new shapes, by the names of the feeds that have another one now.
-    """
-    import paddle
-    from paddle.base.libpaddle import pir
-
-    block, found = program.global_block(), {}
-    feeds = {op.attrs()["name"]: op for op in block.ops if op.name() == "pd_op.data" and op.attrs()["name"] in names}
-    paddle.enable_static()
-    try:
-        with paddle.static.program_guard(program):
-            for name, feed in feeds.items():
-                (value,) = feed.results()
-                uses = list(value.all_used_ops())
-                if len(uses) != 1 or uses[0].name() not in RESHAPES or min(uses[0].results()[0].shape, default=0) < 1:
-                    continue
-                (use,) = uses
-                found[name] = list(use.results()[0].shape)
-                pir.set_insertion_point(use)
-                place = paddle.base.core.Place()
-                use.results()[0].replace_all_uses_with(paddle._C_ops.data(name, found[name], value.dtype, place))
-                axes = [operand.get_defining_op() for operand in use.operands_source()[1:]]
-                for op in (use, feed, *(axis for axis in axes if axis is not None)):
-                    if not any(result.all_used_ops() for result in op.results()):
-                        block.remove_op(op)
-    finally:
-        paddle.disable_static()
-    return found
-
-
 class Direct:
     """A program that is run without `Executor.run`, which costs twice as much as a small step.
 
@@ -156,7 +109,7 @@ class Direct:
 
         paddle.set_flags({**FLAGS, **(KEEP if keep else FREE)})
         executor = paddle.static.Executor(place)
-        shapes = enter_reshaped(program, feeds)
+        shapes = rewriting.enter_reshaped(program, feeds)
         paddle.enable_static()
         try:
             _, made, _ = executor._executor_cache.get_pir_program_and_executor(
@@ -208,7 +161,6 @@ def reader(place: Any, dtype: str) -> Callable[[Any], Any]:
 
     On the CPU that is a number; elsewhere a tensor of its own, since to read it would be to wait for the device.
     """
-    import numpy as np
     import paddle
 
     if not isinstance(place, paddle.CPUPlace):
@@ -221,3 +173,24 @@ def reader(place: Any, dtype: str) -> Callable[[Any], Any]:
 def cut(whole: Any, start: int, stop: int) -> Any:
     """Rows of what holds a tensor's numbers, without a copy."""
     return whole._slice(start, stop)
+
+
+def lay(own: Any, whole: Any, start: int, shape: Sequence[int]) -> None:
+    """Let what holds a tensor's numbers be a part of another one.
+
+    Args:
+        own: what is to lie there.
+        whole: the other one, of one axis.
+        start: where in it.
+        shape: of the part.
+    """
+    stop = start + int(np.prod(shape))
+    own._share_data_with(reshaped(cut(whole, start, stop), list(shape)))
+
+
+def move(tensor: Any, whole: Any, start: int) -> None:
+    """Copy a live tensor of a CPU into another one, and let it lie there."""
+    own = storage(tensor)
+    shape = own.shape()
+    np.from_dlpack(whole)[start : start + int(np.prod(shape))] = np.asarray(own).reshape(-1)
+    lay(own, storage(whole), start, shape)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from oarlock import Batch, each
-from oarlock_plugins.engines import private
+from oarlock_plugins.engines import peephole, private, rewriting
+from oarlock_plugins.engines.flat import FlatMemory, Group, merge_updates, places
 from oarlock_plugins.engines.identity import Tried
 
 # Intermediate results that stay allocated between steps, in bytes; of a larger program they are freed as in eager.
@@ -40,6 +41,8 @@ class Program:
         self._names: list[str] = []
         self._shared: dict[str, Any] = {}
         self._homes: dict[str, Home] = {}
+        self._memory: FlatMemory | None = None
+        self._groups: list[Group] = []
         self._shapes = [leaf for batch in batches for leaf in leaves(batch)]
 
     def placeholders(self, batches: Sequence[Batch]) -> list[Batch]:
@@ -52,12 +55,13 @@ class Program:
 
         return [Batch(each(batch.inputs, variable), each(batch.targets, variable)) for batch in batches]
 
-    def finish(self, shared: dict[str, Any], fetches: Sequence[Any]) -> None:
+    def finish(self, shared: dict[str, Any], fetches: Sequence[Any], memory: FlatMemory | None = None) -> None:
         """Make it ready to run.
 
         Args:
             shared: the live tensors by the names of the variables that are theirs.
             fetches: what it returns.
+            memory: what they may be moved to, so that one operator updates many of them.
         """
         import paddle
 
@@ -68,12 +72,23 @@ class Program:
                     paddle.static.Executor(self._place).run(self.startup)
             finally:
                 paddle.disable_static()
-        private.simplify(self.main)
         self._shared = shared
+        keep = _bytes(self.main) < MOST_KEPT
+        with rewriting.held(self.main, fetches) as results:
+            rewriting.drop_duplicates(self.main)
+            if isinstance(self._place, paddle.CPUPlace):  # elsewhere nothing of it was tried
+                for name, value in peephole.rewrite(self.main).items():
+                    self.scope.var(name).get_tensor().set(value, self._place)
+                if keep and memory is not None:
+                    self._memory = memory
+                    self._groups = merge_updates(self.main, lambda members: _fit(memory, members, shared))
         self.relink()
-        self._run = private.Direct(
-            self.main, self.scope, self._place, self._names, fetches, _bytes(self.main) < MOST_KEPT
-        )
+        # The memory of all gradients is the program's. It must be there before the executor is made, theirs after it.
+        wholes = [paddle.zeros([places(group.sizes)[1]]) for group in self._groups]
+        for group, whole in zip(self._groups, wholes, strict=True):
+            private.share(self.scope, group.gradient, whole)
+        self._run = private.Direct(self.main, self.scope, self._place, self._names, results, keep)
+        self._lay_gradients(wholes)
 
     def remember(self, run: Any) -> bool:
         """Note where in the run each of the shared tensors is, so that another run like it can take the program over.
@@ -87,20 +102,32 @@ class Program:
         self._homes = {name: homes[id(tensor)] for name, tensor in self._shared.items()}
         return True
 
-    def adopt(self, run: Any) -> bool:
-        """Have the program work on another run's tensors; False where that has not the same ones."""
+    def adopt(self, run: Any, memory: FlatMemory | None = None) -> bool:
+        """Have the program work on another run's tensors; False where that has not the same ones.
+
+        Args:
+            run: the run.
+            memory: as of `finish`.
+        """
         tensors = tensors_by_home(run)
         if not all(
             home in tensors and tensors[home].shape == self._shared[name].shape
             and tensors[home].dtype == self._shared[name].dtype for name, home in self._homes.items()
         ):  # fmt: skip
             return False
-        self._shared = {name: tensors[home] for name, home in self._homes.items()}
+        shared = {name: tensors[home] for name, home in self._homes.items()}
+        if not all(memory is not None and _fit(memory, group.members, shared) for group in self._groups):
+            return False
+        self._memory, self._shared = memory, shared
         self.relink()
         return True
 
     def relink(self) -> None:
         """Have the program's variables be the live tensors again, where those were given other storage."""
+        for group in self._groups:
+            assert self._memory is not None
+            for whole, names in zip(group.wholes, zip(*group.members, strict=True), strict=True):
+                private.share(self.scope, whole, self._memory.whole([self._shared[name] for name in names]))
         for name, tensor in self._shared.items():
             private.share(self.scope, name, tensor)
         self._places = [tensor.data_ptr for tensor in self._shared.values()]
@@ -109,6 +136,21 @@ class Program:
     def linked(self) -> bool:
         """Whether no live tensor was given other storage since."""
         return [place() for place in self._places] == self._linked
+
+    def _lay_gradients(self, wholes: Sequence[Any]) -> None:
+        """Have the gradients of merged updates lie where the one operator looks for them."""
+        self._gradients: list[tuple[Any, int]] = []
+        for group, whole in zip(self._groups, wholes, strict=True):
+            for name, start, (parameter, *_) in zip(
+                group.gradients, places(group.sizes)[0], group.members, strict=True
+            ):
+                own = self.scope.find_var(name).get_tensor()
+                private.lay(own, private.storage(whole), start, self._shared[parameter].shape)
+                self._gradients.append((own, own._ptr()))
+
+    def displaced(self) -> bool:
+        """Whether an operator has put a gradient elsewhere, so that the program cannot be used."""
+        return any(own._ptr() != place for own, place in self._gradients)
 
     def feeds(self, storages: Sequence[Any]) -> list[Any]:
         """What the program is called with, made of what holds the numbers of its batches."""
@@ -145,11 +187,17 @@ class StepProgram(Program):
 
     Attributes:
         draws: whether it draws random numbers.
+
+    Args:
+        run: the run.
+        batches: the micro-batches of a step.
+        place: where it computes.
+        memory: what the run's tensors may be moved to.
     """
 
     draws = True
 
-    def __init__(self, run: Any, batches: Sequence[Batch], place: Any) -> None:
+    def __init__(self, run: Any, batches: Sequence[Batch], place: Any, memory: FlatMemory | None = None) -> None:
         import paddle
 
         super().__init__(place, batches)
@@ -176,7 +224,8 @@ class StepProgram(Program):
                 variable.regularizer = getattr(tensor, "regularizer", None)
                 variable.need_clip = getattr(tensor, "need_clip", True)
             # By name: of groups Paddle would take the dicts for parameters.
-            moved = [variables[one.name] for one in built.parameters if one.name in variables]
+            moved = [variables[one.name] for one in built.parameters
+                     if one.name in variables and variables[one.name].all_used_ops()]  # fmt: skip
             pairs = _sum([optimizer.backward(loss, parameters=moved) for loss in losses])
             for clip in run.grad_clips:
                 pairs = clip(pairs)
@@ -193,16 +242,16 @@ class StepProgram(Program):
                 if tensor is None or list(tensor.shape) != list(variable.shape):
                     raise Untraceable(f"the optimizer's {accumulator} of {name} is another one in eager")
                 shared[variable.name] = tensor
-        self.finish(shared, [total])
+        self.finish(shared, [total], memory)
         self._optimizer = built.optimizer
         self._rate: float | None = None
         self._rate_tensor = self.scope.find_var(rate.name).get_tensor()
         self._read = private.reader(place, str(total.dtype).rpartition(".")[2])
         self._dtype = paddle.base.data_feeder.convert_dtype(rate.dtype)
 
-    def adopt(self, run: Any) -> bool:
+    def adopt(self, run: Any, memory: FlatMemory | None = None) -> bool:
         self._optimizer, self._rate = run.optimizer, None
-        return super().adopt(run)
+        return super().adopt(run, memory)
 
     def step(self, feeds: Sequence[Any]) -> Any:
         """Make a step at the optimizer's present learning rate; returns a handle of the loss."""
@@ -226,6 +275,11 @@ class EvaluationProgram(Program):
         if not (private.is_variable(output) and private.is_variable(loss)):
             raise Untraceable("its output is not one tensor")
         self.finish({tensor.name: tensor for tensor, _ in live}, [output, loss])
+
+
+def _fit(memory: FlatMemory, members: Sequence[tuple[str, ...]], tensors: dict[str, Any]) -> bool:
+    """Whether the memory may hold these side by side."""
+    return all(memory.fits([tensors[name] for name in names]) for names in zip(*members, strict=True))
 
 
 def _sum(gradients: Sequence[Sequence[tuple[Any, Any]]]) -> list[tuple[Any, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from oarlock import Batch, Rows, UserError, build_eager_step, each, read_losses, warn
 from oarlock_plugins.engines import private
+from oarlock_plugins.engines.flat import FlatMemory
 from oarlock_plugins.engines.identity import identity, varying
 from oarlock_plugins.engines.probe import Python, compare, reads_of
 from oarlock_plugins.engines.programs import StepProgram, Untraceable, leaves
@@ -66,6 +67,7 @@ class CompiledStep:
         self._programs: dict[Any, StepProgram | None] = {}
         self._whole: Batch | None = None
         self._storages: list[Any] = []
+        self._memory = FlatMemory()
         # What was found for rows of `_whole`: their program, and what it is fed with.
         self._ready: dict[Any, tuple[StepProgram, list[Any]]] = {}
         self._decided = ""
@@ -160,6 +162,7 @@ class CompiledStep:
         elif program is None:
             warn(f"engine: steps with {' + '.join(str(batch.size) for batch in batches)} rows are eager: {reason}")
         self._programs[key] = program
+        self._pauses = -1  # it may have moved tensors of the programs before it
         self.draws = any(one is None or one.draws for one in self._programs.values())
         self.run.seed_step()  # it was not, where no step had drawn so far
         if len(self._programs) == MOST_PROGRAMS:
@@ -176,11 +179,11 @@ class CompiledStep:
         covered = program.tried.covers(self.varying)
         if covered and not program.tried.due():
             run.optimizers[0].create_accumulators()
-            return program if program.adopt(run) else None
+            return program if program.adopt(run, self._memory) else None
         before = Python(run)
         try:
             run.optimizers[0].create_accumulators()
-            if not program.adopt(run):
+            if not program.adopt(run, self._memory):
                 return None
             feeds = program.feeds(self._storages_of(batches))
             # To the bit: a number that the program holds and this run has another of would show.
@@ -203,19 +206,20 @@ class CompiledStep:
         program = self._taken_over(key, batches)
         if program is not None:
             return program, ""
-        program, reason = self._traced(batches)
+        program, reason = self._traced(batches, self._memory)
         if program is not None and key[0] and program.remember(run):
             program.tried.add(self.varying)
             run.kept.keep("step program", key, program, MOST_KEPT)
         return program, reason
 
-    def _traced(self, batches: Sequence[Batch]) -> tuple[StepProgram | None, str]:
+    def _traced(self, batches: Sequence[Batch], memory: FlatMemory | None) -> tuple[StepProgram | None, str]:
+        """A new program that agrees with eager; where it does not, without what may be moved to a memory."""
         run = self.run
         before = Python(run)
         try:
             run.optimizers[0].create_accumulators()
             with reads_of(run) as read:
-                program = StepProgram(run, batches, self.place)
+                program = StepProgram(run, batches, self.place, memory)
         except UserError:
             raise
         except Untraceable as error:
@@ -243,6 +247,8 @@ class CompiledStep:
         before.put_back()
         if changed:
             return None, f"a step changes {', '.join(sorted(changed)[:3])}, which a program would freeze"
+        if memory is not None and (differs or program.displaced()):
+            return self._traced(batches, None)
         if differs:
             return None, f"the program computes otherwise: {differs}"
         program.draws = draws

@@ -1,0 +1,167 @@
+"""Programs before and after they are rewritten: the same bits, by other operators."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oarlock_plugins.engines import peephole, private, rewriting
+
+pytestmark = pytest.mark.filterwarnings("ignore:Tensor do not have 'place'")  # Paddle's, of its own gradients
+SIZES = st.integers(1, 9)
+
+
+def program(build, inputs, rewrite):
+    """The names of the operators that run, and the results.
+
+    Args:
+        build: makes variables of a program from the variables of its inputs.
+        inputs: arrays by name.
+        rewrite: whether to rewrite it.
+    """
+    paddle.enable_static()
+    try:
+        main, scope = paddle.static.Program(), paddle.static.Scope()
+        with paddle.static.program_guard(main):
+            variables = {
+                name: paddle.static.data(name, list(one.shape), str(one.dtype)) for name, one in inputs.items()
+            }
+            for variable in variables.values():
+                variable.stop_gradient = not str(variable.dtype).upper().endswith("FLOAT32")
+            results = build(**variables)
+    finally:
+        paddle.disable_static()
+    place = paddle.CPUPlace()
+    if rewrite:
+        with rewriting.held(main, results) as results:
+            for name, value in peephole.rewrite(main).items():
+                scope.var(name).get_tensor().set(value, place)
+    run = private.Direct(main, scope, place, list(inputs), results, keep=True)
+    tensors = [paddle.to_tensor(one) for one in inputs.values()]
+    feeds = run.feeds([private.storage(tensor) for tensor in tensors])
+    run(feeds)  # what is kept from a run must not show in the next one
+    found = [np.array(one) for one in run(feeds)]
+    return [op.name().removeprefix("pd_op.") for op in main.global_block().ops], found
+
+
+def rewritten(build, inputs):
+    """The operators of a program that was rewritten; its results are those of the program as it was."""
+    _, expected = program(build, inputs, rewrite=False)
+    operators, found = program(build, inputs, rewrite=True)
+    for one, other in zip(expected, found, strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    return operators
+
+
+def normal(*shape):
+    return np.random.default_rng(sum(shape)).standard_normal(shape, "float32")
+
+
+def gradients(result, *inputs):
+    """Of the sum of the result's squares, so that no two elements have the same."""
+    return [result, *paddle.static.gradients([(result * result).sum()], list(inputs))]
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=st.lists(SIZES, min_size=1, max_size=2), inner=SIZES, width=SIZES, relu=st.booleans())
+def test_a_linear_layer_is_one_operator(rows, inner, width, relu):
+    def layer(inputs, weight, bias):
+        result = paddle.nn.functional.linear(inputs, weight, bias)
+        return gradients(paddle.nn.functional.relu(result) if relu else result, inputs, weight, bias)
+
+    operators = rewritten(
+        layer, {"inputs": normal(*rows, inner), "weight": normal(inner, width), "bias": normal(width)}
+    )
+    assert operators.count("fc") == 1
+    assert not {"add", "relu"} & set(operators)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda inputs, weight, bias: [product := inputs @ weight, product + bias],
+        lambda inputs, weight, bias: [paddle.matmul(inputs.T, weight, transpose_x=True) + bias],
+        lambda inputs, weight, bias: [bias - (inputs @ weight)],
+    ],
+    ids=["its product is wanted", "transposed", "subtracted"],
+)
+def test_what_is_no_linear_layer_stays_as_it_is(layer):
+    operators = rewritten(layer, {"inputs": normal(4, 3), "weight": normal(3, 5), "bias": normal(5)})
+    assert "fc" not in operators
+
+
+def test_a_sum_that_others_read_is_not_hidden_in_a_relu():
+    def layer(inputs, weight, bias):
+        result = paddle.nn.functional.linear(inputs, weight, bias)
+        return [paddle.nn.functional.relu(result), result.exp()]
+
+    operators = rewritten(layer, {"inputs": normal(4, 3), "weight": normal(3, 5), "bias": normal(5)})
+    assert {"fc", "relu"} <= set(operators)
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=SIZES, channels=SIZES, height=SIZES, width=SIZES)
+def test_the_bias_of_a_convolution(rows, channels, height, width):
+    def convolution(images, weight, bias):
+        return gradients(paddle.nn.functional.conv2d(images, weight, bias, padding=1), images, weight, bias)
+
+    shapes = {"images": normal(rows, 2, height, width), "weight": normal(channels, 2, 3, 3), "bias": normal(channels)}
+    operators = rewritten(convolution, shapes)
+    assert operators.count("affine_channel") == 1
+    assert "add" not in operators
+    if channels > 1 and rows * height * width > 1:
+        assert "add_grad" not in operators
+
+
+@settings(max_examples=60, deadline=None)
+@given(shape=st.lists(SIZES, min_size=1, max_size=4), data=st.data())
+def test_the_gradient_of_what_is_added_along_axes(shape, data):
+    kept = data.draw(st.lists(st.booleans(), min_size=len(shape), max_size=len(shape)))
+    added = [size if keep else 1 for size, keep in zip(shape, kept, strict=True)]
+    added = added[data.draw(st.integers(0, next((axis for axis, size in enumerate(added) if size > 1), 0))) :]
+
+    def both(one, other):
+        return gradients(one + other, one, other)
+
+    operators = rewritten(both, {"one": normal(*shape), "other": normal(*added)})
+    around = peephole._around(added, shape)
+    assert (around is None) == ("add_grad" in operators)
+
+
+def test_large_gradients_are_summed_in_the_same_order():
+    """Of 32 rows and 512 numbers Paddle sums one after the other, of some other shapes several at once."""
+    for shape in ((32, 512), (500, 128), (1000, 3), (7, 1000), (32, 28, 64)):
+        inputs = {"one": normal(*shape), "other": normal(shape[-1])}
+        assert "sum" in rewritten(lambda one, other: gradients(one + other, one, other), inputs)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 7, 32, 100])
+def test_the_first_gradient_is_a_constant(rows):
+    def loss(logits, targets):
+        value = paddle.nn.functional.cross_entropy(logits, targets)
+        return [value, *paddle.static.gradients([value], [logits])]
+
+    targets = np.arange(rows, dtype="int64").reshape(-1, 1) % 5
+    operators = rewritten(loss, {"logits": normal(rows, 5), "targets": targets})
+    assert not {"full", "full_like", "mean_grad", "full_int_array"} & set(operators)
+
+
+def test_a_mean_over_some_axes_keeps_its_gradient():
+    def loss(one):
+        value = one.mean(0)
+        return [value, *paddle.static.gradients([value], [one])]
+
+    assert "mean_grad" in rewritten(loss, {"one": normal(6, 5)})
+
+
+def test_what_is_returned_may_be_what_was_rewritten():
+    def layer(inputs, weight, bias):
+        result = paddle.nn.functional.linear(inputs, weight, bias)
+        return [result, result, paddle.nn.functional.linear(inputs, weight, bias)]
+
+    operators = rewritten(layer, {"inputs": normal(4, 3), "weight": normal(3, 5), "bias": normal(5)})
+    assert operators.count("fc") == 2
