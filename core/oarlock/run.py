@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from oarlock.calls import adapt, call, in_order
 from oarlock.config_text import config_text
 from oarlock.device import generator_seeder
 from oarlock.errors import RunFailed, UserError, warn
@@ -251,6 +252,12 @@ class Run:
             functions.append(adapt(implementation.function, implementation.argnames, arguments))
         return tuple(functions)
 
+    def joined(self, hook: str, *arguments: str) -> Callable[..., None]:
+        """The same as one function, where nobody asks for their results."""
+        self.flat(hook, *arguments)
+        found = reversed(getattr(self.hook, hook).get_hookimpls())
+        return in_order([(one.function, one.argnames) for one in found], arguments)
+
     def changed_by(self, hook: str) -> bool:
         """Whether an implementation of a hook may change the run.
 
@@ -288,19 +295,3 @@ def mix(seed: int, number: int) -> int:
     word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
     word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
     return (word ^ (word >> 31)) & (2**63 - 1)
-
-
-def call(function: Callable[..., Any], **arguments: Any) -> Any:
-    """Call an implementation with those of the arguments that it takes."""
-    taken, _ = pluggy._hooks.varnames(function)
-    return function(*(arguments[name] for name in taken))
-
-
-def adapt(function: Callable[..., Any], takes: Sequence[str], given: Sequence[str]) -> Callable[..., Any]:
-    """The function as one of exactly the `given` positional arguments; itself where that is what it takes."""
-    if tuple(takes) == tuple(given):
-        return function
-    places = [list(given).index(name) for name in takes]
-    if not places and len(given) == 1:  # the most frequent, on each step
-        return lambda _: function()
-    return lambda *arguments: function(*(arguments[place] for place in places))

@@ -58,11 +58,11 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
                  if not isinstance(schedule, paddle.optimizer.lr.ReduceOnPlateau)]  # fmt: skip
 
     run.hook.on_run_start(run=run)
-    on_step_end = run.flat("on_step_end", "run")  # a callback may have registered one
+    on_step_end = run.joined("on_step_end", "run")  # a callback may have registered one
     # A hook that says `changes_run = False` draws nothing either. Of the others it is seen when they do.
     may_draw = any(getattr(hook.plugin, "changes_run", True) for hook in run.hook.on_step_end.get_hookimpls())
     watched = may_draw and not run.feeder.draws and not run.hooks_draw and run.device == "cpu"
-    draws = DrawWatch(mix(seed, HOOKS)) if watched else None
+    draws, pauses = DrawWatch(mix(seed, HOOKS)) if watched else None, -1
     seeds = run.feeder.draws or (may_draw and not watched)
     run.model.train()
     while not _finished(run) or _epoch_end_pending(run):
@@ -72,7 +72,8 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
         steps = run.feeder.epoch(run.epoch, run.position, reuse=not getattr(step_function, "keeps_batches", True))
         while True:
             # The generator's state is a function of (seed, step), so that no resume can lose it.
-            if seeds or getattr(step_function, "draws", True):
+            seeded = seeds or getattr(step_function, "draws", True)
+            if seeded:
                 seed_generator(mix(seed, run.step))
             batches = next(steps, None)
             if batches is None:
@@ -83,11 +84,11 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
             watch.add(loss)
             for schedule in schedules:
                 schedule.step()
-            if draws is not None:
-                draws.begin()
-            for hook in on_step_end:
-                hook(run)
-            if draws is not None and draws.drawn():  # from now on each step has numbers of its own for them
+            if draws is not None and (seeded or pauses != run.pauses):
+                draws.begin(run.step)
+                pauses = run.pauses
+            on_step_end(run)
+            if draws is not None and draws.drawn(run.step):  # from now on each step has numbers of its own for them
                 draws, seeds, run.hooks_draw = None, True, True
             if unit == "step" and run.step % period == 0:
                 _evaluate(run, watch)

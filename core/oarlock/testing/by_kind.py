@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from oarlock.calls import call
 from oarlock.data import Batch, ModelSpec, each
 from oarlock.errors import UserError, one_line
 from oarlock.experiment import build_run
-from oarlock.run import Run, call
+from oarlock.run import Run
 from oarlock.testing.subject import Nonconforming, Subject, history
 
 # --- optimizer

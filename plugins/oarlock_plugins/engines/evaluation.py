@@ -11,8 +11,9 @@ import numpy as np
 from oarlock import Batch, build_eager_evaluation, warn
 from oarlock_plugins.engines import private
 from oarlock_plugins.engines.probe import Python, agree
-from oarlock_plugins.engines.programs import EvaluationProgram, Program, leaves
+from oarlock_plugins.engines.programs import Program, leaves
 from oarlock_plugins.engines.step import MISTAKEN, MOST_KEPT, MOST_PROGRAMS, CompiledStep, shapes
+from oarlock_plugins.engines.traced import EvaluationProgram
 
 
 class CompiledEvaluation:

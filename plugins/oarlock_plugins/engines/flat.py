@@ -36,7 +36,7 @@ class Update:
     attributes: tuple[str, ...]
 
 
-# Not SGD's and Adam's: what those make of a number depends on how many lie side by side, in the last bit.
+# Not SGD's: what it makes of a number depends on how many lie side by side, in the last bit.
 UPDATES = {
     "momentum_": Update((0, 2), 1, (3,), (4,), ("mu", "use_nesterov", "regularization_method", "regularization_coeff",
                                                 "multi_precision", "rescale_grad")),

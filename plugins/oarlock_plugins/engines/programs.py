@@ -1,11 +1,9 @@
-"""A whole training step, or an evaluation's forward and loss, as one static program over the run's live tensors."""
+"""A static program over a run's live tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from oarlock import Batch, each
 from oarlock_plugins.engines import peephole, private, rewriting
@@ -182,113 +180,9 @@ def tensors_by_home(run: Any) -> dict[Home, Any]:
     return found
 
 
-class StepProgram(Program):
-    """Forward, loss, penalties, backward, clips and the optimizer's step.
-
-    Attributes:
-        draws: whether it draws random numbers.
-
-    Args:
-        run: the run.
-        batches: the micro-batches of a step.
-        place: where it computes.
-        memory: what the run's tensors may be moved to.
-    """
-
-    draws = True
-
-    def __init__(self, run: Any, batches: Sequence[Batch], place: Any, memory: FlatMemory | None = None) -> None:
-        import paddle
-
-        super().__init__(place, batches)
-        built = run.optimizers[0]
-        penalties = run.flat("compute_penalty", "model")
-        rows = sum(batch.size for batch in batches) if len(batches) > 1 else 0
-        with private.tracing(self.main, self.startup, run.model) as captured:
-            losses = []
-            for batch in self.placeholders(batches):
-                loss = run.compute_loss(run.forward(run.model, batch), batch)
-                for penalty in penalties:
-                    extra = penalty(run.model)
-                    loss = loss if extra is None else loss + extra
-                if rows:
-                    loss = loss * (batch.size / rows)
-                losses.append(loss)
-            if not all(map(private.is_variable, losses)):
-                raise Untraceable("the loss does not depend on the batch")
-            live = captured()
-            variables = {tensor.name: variable for tensor, variable in live}
-            optimizer = built.rebuild(lambda parameter: variables.get(parameter.name))
-            for tensor, variable in live:
-                # Paddle overwrites them with a group's weight decay, also where the group has none.
-                variable.regularizer = getattr(tensor, "regularizer", None)
-                variable.need_clip = getattr(tensor, "need_clip", True)
-            # By name: of groups Paddle would take the dicts for parameters.
-            moved = [variables[one.name] for one in built.parameters
-                     if one.name in variables and variables[one.name].all_used_ops()]  # fmt: skip
-            pairs = _sum([optimizer.backward(loss, parameters=moved) for loss in losses])
-            for clip in run.grad_clips:
-                pairs = clip(pairs)
-            optimizer.apply_gradients(pairs)
-            rate = optimizer._global_learning_rate()
-            total = sum(losses[1:], losses[0])
-            live += captured()
-        shared = {tensor.name: tensor for tensor, _ in live}
-        if len(shared) < len(live):
-            raise Untraceable("two tensors of the model have one name")
-        for accumulator, by_parameter in optimizer._accumulators.items():
-            for name, variable in by_parameter.items():
-                tensor = built.optimizer._accumulators.get(accumulator, {}).get(name)
-                if tensor is None or list(tensor.shape) != list(variable.shape):
-                    raise Untraceable(f"the optimizer's {accumulator} of {name} is another one in eager")
-                shared[variable.name] = tensor
-        self.finish(shared, [total], memory)
-        self._optimizer = built.optimizer
-        self._rate: float | None = None
-        self._rate_tensor = self.scope.find_var(rate.name).get_tensor()
-        self._read = private.reader(place, str(total.dtype).rpartition(".")[2])
-        self._dtype = paddle.base.data_feeder.convert_dtype(rate.dtype)
-
-    def adopt(self, run: Any, memory: FlatMemory | None = None) -> bool:
-        self._optimizer, self._rate = run.optimizer, None
-        return super().adopt(run, memory)
-
-    def step(self, feeds: Sequence[Any]) -> Any:
-        """Make a step at the optimizer's present learning rate; returns a handle of the loss."""
-        rate = private.learning_rate(self._optimizer)
-        if rate != self._rate:
-            self._rate_tensor.set(np.full(self._rate_tensor.shape(), rate, self._dtype), self._place)
-            self._rate = rate
-        return self._read(self._run(feeds)[0])
-
-
-class EvaluationProgram(Program):
-    """Forward and loss of one batch in eval mode."""
-
-    def __init__(self, run: Any, batch: Batch, place: Any) -> None:
-        super().__init__(place, [batch])
-        with private.tracing(self.main, self.startup, run.model) as captured:
-            (variables,) = self.placeholders([batch])
-            output = run.forward(run.model, variables)
-            loss = run.compute_loss(output, variables)
-            live = captured()
-        if not (private.is_variable(output) and private.is_variable(loss)):
-            raise Untraceable("its output is not one tensor")
-        self.finish({tensor.name: tensor for tensor, _ in live}, [output, loss])
-
-
 def _fit(memory: FlatMemory, members: Sequence[tuple[str, ...]], tensors: dict[str, Any]) -> bool:
     """Whether the memory may hold these side by side."""
     return all(memory.fits([tensors[name] for name in names]) for names in zip(*members, strict=True))
-
-
-def _sum(gradients: Sequence[Sequence[tuple[Any, Any]]]) -> list[tuple[Any, Any]]:
-    """The gradients of all micro-batches by parameter, added in their order as eager does."""
-    added: dict[str, tuple[Any, Any]] = {}
-    for parameter, gradient in (pair for pairs in gradients for pair in pairs):
-        before = added.get(parameter.name)
-        added[parameter.name] = (parameter, gradient if before is None else before[1] + gradient)
-    return list(added.values())
 
 
 def leaves(batch: Batch) -> list[Any]:

@@ -12,7 +12,8 @@ from oarlock_plugins.engines import private
 from oarlock_plugins.engines.flat import FlatMemory
 from oarlock_plugins.engines.identity import identity, varying
 from oarlock_plugins.engines.probe import Python, compare, reads_of
-from oarlock_plugins.engines.programs import StepProgram, Untraceable, leaves
+from oarlock_plugins.engines.programs import Untraceable, leaves
+from oarlock_plugins.engines.traced import StepProgram
 
 # Programs that a process keeps for runs like the one that they were made for.
 MOST_KEPT = 32
@@ -162,9 +163,9 @@ class CompiledStep:
         elif program is None:
             warn(f"engine: steps with {' + '.join(str(batch.size) for batch in batches)} rows are eager: {reason}")
         self._programs[key] = program
-        self._pauses = -1  # it may have moved tensors of the programs before it
         self.draws = any(one is None or one.draws for one in self._programs.values())
         self.run.seed_step()  # it was not, where no step had drawn so far
+        self.run.pauses += 1  # that, and tensors of the programs before this one may have moved
         if len(self._programs) == MOST_PROGRAMS:
             self.draws = True
             warn(f"engine: steps with shapes beyond the first {MOST_PROGRAMS} are eager")
