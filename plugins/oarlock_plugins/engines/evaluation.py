@@ -77,11 +77,12 @@ class CompiledEvaluation:
             warn(MISTAKEN)
         try:
             program = EvaluationProgram(run, batch, self._training.place)
-        except Exception:
+            sound = agrees(program, 1e-5)
+        except Exception:  # whatever a component's code or an operator may raise; it is then evaluated eagerly
             return None
         finally:
             before.put_back()
-        if not agrees(program, 1e-5):
+        if not sound:
             return None
         if key[0] and program.remember(run):
             program.tried.add(varied)

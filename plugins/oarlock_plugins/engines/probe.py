@@ -138,14 +138,16 @@ def compare(
     ends = []
     for step in (eager, compiled):
         losses = []
-        for number in range(steps):
-            seed(number)
-            losses.append(step())
-        ends.append((losses, Tensors(tensors).values))
-        after = paddle.rand([1]).item()
-        seed(steps - 1)
-        draws = paddle.rand([1]).item() != after
-        start.put_back()
+        try:
+            for number in range(steps):
+                seed(number)
+                losses.append(step())
+            ends.append((losses, Tensors(tensors).values))
+            after = paddle.rand([1]).item()
+            seed(steps - 1)
+            draws = paddle.rand([1]).item() != after
+        finally:
+            start.put_back()
     (losses, weights), (compiled_losses, compiled_weights) = ends
     if not agree(np.array(losses), np.array(compiled_losses), tolerance, tolerance):
         return f"its losses are {_shown(compiled_losses)}, eager's {_shown(losses)}", draws

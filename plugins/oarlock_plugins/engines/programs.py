@@ -82,7 +82,7 @@ class Program:
                     self._groups = merge_updates(self.main, lambda members: _fit(memory, members, shared))
         self.relink()
         # The memory of all gradients is the program's. It must be there before the executor is made, theirs after it.
-        wholes = [paddle.zeros([places(group.sizes)[1]]) for group in self._groups]
+        wholes = [paddle.zeros([places(group.sizes)[1]], shared[group.members[0][0]].dtype) for group in self._groups]
         for group, whole in zip(self._groups, wholes, strict=True):
             private.share(self.scope, group.gradient, whole)
         self._run = private.Direct(self.main, self.scope, self._place, self._names, results, keep)

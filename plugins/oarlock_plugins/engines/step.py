@@ -241,10 +241,17 @@ class CompiledStep:
 
         def compiled() -> float:
             changed.extend(settled[0].changes() if not changed else ())
-            return float(program.step(feeds))
+            try:
+                return float(program.step(feeds))
+            except Exception as error:  # an operator of Paddle's, which no component called
+                raise Untraceable(f"{type(error).__name__}: {_line(error)}") from error
 
         changed: list[str] = []
-        differs, draws = compare(eager, compiled, _changed(run), _seeder())
+        draws = True
+        try:
+            differs, draws = compare(eager, compiled, _changed(run), _seeder())
+        except Untraceable as error:
+            differs = f"it does not run ({error})"
         before.put_back()
         if changed:
             return None, f"a step changes {', '.join(sorted(changed)[:3])}, which a program would freeze"

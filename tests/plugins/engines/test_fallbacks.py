@@ -7,6 +7,8 @@ import json
 import numpy as np
 import pytest
 
+import oarlock
+from oarlock_plugins.engines import private
 from tests.conftest import equal_ends
 
 HEAD = """
@@ -345,3 +347,26 @@ def test_no_engine(oarlock):
     assert "this run has no engine that compiles" in done.stderr
     assert "add a component of group engine" in done.stderr
     assert "Did you mean 'static'" in oarlock("train", "engine=statik").stderr
+
+
+@pytest.mark.parametrize("failing", ["all", "with memory"])
+def test_a_program_that_does_not_run_is_not_used(tmp_path, monkeypatch, capsys, failing):
+    """With memory: one that updates parameters side by side, as the first one does that is tried."""
+    run_program, failed = private.Direct.__call__, []
+
+    def fails(self, feeds):
+        if failing == "all" or not failed:
+            failed.append(self)
+            raise RuntimeError("(InvalidArgument) no kernel\n  [operator < fc > error]")
+        return run_program(self, feeds)
+
+    monkeypatch.setattr(private.Direct, "__call__", fails)
+    words = ["trainer.epochs=2", "optimizer=momentum", "model.widths=[8]", "callback=[]", "seed=11"]
+    broken = oarlock.train([*words, f"hydra.run.dir={tmp_path}/broken"])
+    monkeypatch.undo()
+    said = capsys.readouterr().err
+    sound = oarlock.train([*words, "trainer.engine=eager", f"hydra.run.dir={tmp_path}/sound"])
+    engine = json.loads((broken.folder / "run.json").read_text())["engine"]
+    assert engine == ("eager" if failing == "all" else "compiled")
+    assert ("it does not run (RuntimeError: [operator < fc > error])" in said) == (failing == "all")
+    assert equal_ends(broken.folder, sound.folder)

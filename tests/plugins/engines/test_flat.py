@@ -88,15 +88,18 @@ def build(kind):
     class Net(nn.Layer):
         def __init__(self):
             super().__init__()
-            self.flat = self.create_parameter([64 * 10])
-            self.one = self.create_parameter([10])
-            if kind != "reshaped":
+            dtype = "float64" if kind == "of 64 bits" else "float32"
+            self.flat = self.create_parameter([64 * 10], dtype=dtype)
+            self.one = self.create_parameter([10], dtype=dtype)
+            if kind not in ("reshaped", "of 64 bits"):
                 self.other = self.create_parameter([10])
             if kind == "transposed":
                 self.matrix = self.create_parameter([10, 10])
 
         def forward(self, inputs):
             inputs = inputs.flatten(1)
+            if kind == "of 64 bits":
+                return (inputs.astype("float64") @ self.flat.reshape([64, 10]) + self.one).astype("float32")
             if kind == "reshaped":
                 return inputs @ self.flat.reshape([64, 10]) + self.one
             result = inputs @ self.flat.reshape([64, 10]) * 1.0
@@ -141,7 +144,7 @@ def register_components(register):
     register("model/odd", Odd)
     register("optimizer/decayed", Decayed)
 '''
-KINDS = ["reshaped", "one gradient for two", "its gradient is what comes in", "transposed"]
+KINDS = ["reshaped", "one gradient for two", "its gradient is what comes in", "transposed", "of 64 bits"]
 
 
 def both(command, env, tmp_path, *words):
