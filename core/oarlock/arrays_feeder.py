@@ -13,7 +13,7 @@ import numpy as np
 
 from oarlock.batches import concat, tensors, transformed
 from oarlock.data import Arrays, Batch, Data, Rows, each
-from oarlock.device import device_memory
+from oarlock.device import device_memory, numpy_sees
 from oarlock.epochs import EpochOrders, plan_steps, smallest
 from oarlock.kept import Kept
 
@@ -161,11 +161,11 @@ class Room:
 
 
 def arrays_of(batch: Batch) -> list[np.ndarray[Any, Any]] | None:
-    """NumPy's views of a batch's tensors; None where it can have none, as of a GPU's or of bfloat16."""
+    """NumPy's views of a batch's tensors; None where it can have none, as of a GPU's, of bfloat16, or of Paddle 2's."""
     leaves: list[Any] = []
     each(batch.inputs, leaves.append)
     each(batch.targets, leaves.append)
-    if not all(
+    if not numpy_sees("cpu") or not all(
         leaf.place.is_cpu_place() and str(leaf.dtype).removeprefix("paddle.") in np.sctypeDict for leaf in leaves
     ):
         return None

@@ -67,6 +67,11 @@ def generator_seeder(device: str) -> Callable[[int], Any]:
     return seed
 
 
+def numpy_sees(device: str) -> bool:
+    """Whether NumPy can look at tensors where they are, which on a CPU it can from Paddle 3 on."""
+    return device == "cpu" and hasattr(import_paddle().Tensor, "__dlpack__")
+
+
 def device_memory() -> int:
     """The bytes of memory of the present GPU, or of this machine."""
     paddle = import_paddle()

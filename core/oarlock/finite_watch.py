@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from oarlock.device import numpy_sees
 from oarlock.errors import NonFiniteError
 from oarlock.run import Run
 
@@ -22,7 +23,7 @@ class FiniteWatch:
         self._every = run.config.trainer.check_finite_every
         self._losses: list[Any] = []
         self._overflows = 0
-        copies = ArrayCopies if run.device == "cpu" else TensorCopies
+        copies = ArrayCopies if numpy_sees(run.device) else TensorCopies
         self._copies: ArrayCopies | TensorCopies = copies(run.model.state_dict())
 
     def add(self, loss: Any) -> None:
