@@ -13,7 +13,7 @@ import numpy as np
 
 from oarlock.batches import concat, tensors, transformed
 from oarlock.data import Arrays, Batch, Data, Rows, each
-from oarlock.device import device_memory, numpy_sees
+from oarlock.device import device_memory, numpy_knows, numpy_sees
 from oarlock.epochs import EpochOrders, plan_steps, smallest
 from oarlock.kept import Kept
 
@@ -165,9 +165,7 @@ def arrays_of(batch: Batch) -> list[np.ndarray[Any, Any]] | None:
     leaves: list[Any] = []
     each(batch.inputs, leaves.append)
     each(batch.targets, leaves.append)
-    if not numpy_sees("cpu") or not all(
-        leaf.place.is_cpu_place() and str(leaf.dtype).removeprefix("paddle.") in np.sctypeDict for leaf in leaves
-    ):
+    if not numpy_sees("cpu") or not all(leaf.place.is_cpu_place() and numpy_knows(leaf.dtype) for leaf in leaves):
         return None
     return [np.from_dlpack(leaf) for leaf in leaves]
 

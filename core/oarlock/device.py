@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from oarlock.errors import UserError
 from oarlock.paddle_import import import_paddle
 from oarlock.schema import Precision
@@ -70,6 +72,12 @@ def generator_seeder(device: str) -> Callable[[int], Any]:
 def numpy_sees(device: str) -> bool:
     """Whether NumPy can look at tensors where they are, which on a CPU it can from Paddle 3 on."""
     return device == "cpu" and hasattr(import_paddle().Tensor, "__dlpack__")
+
+
+def numpy_knows(dtype: Any) -> bool:
+    """Whether NumPy itself has a dtype of Paddle's, of which another library may have taught it more (bfloat16)."""
+    name = str(dtype).removeprefix("paddle.")
+    return name in np.sctypeDict and np.dtype(name).isbuiltin == 1
 
 
 def device_memory() -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from oarlock.device import numpy_sees
+from oarlock.device import numpy_knows, numpy_sees
 from oarlock.errors import NonFiniteError
 from oarlock.run import Run
 
@@ -140,7 +140,7 @@ class ArrayCopies:
         for name, tensor in weights.items():
             before, place = self._views.get(name), tensor.data_ptr()
             if before is None or before[0] is not tensor or before[1] != place:
-                if str(tensor.dtype).removeprefix("paddle.") in np.sctypeDict:
+                if numpy_knows(tensor.dtype):
                     self._views[name] = tensor, place, np.from_dlpack(tensor.detach())
                 else:
                     self._views[name] = tensor, 0, tensor.numpy()

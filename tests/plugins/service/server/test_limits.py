@@ -78,7 +78,7 @@ def test_deadlines(serve, models):
     """The server's, and a client's own, which is Triton's parameter in microseconds."""
     bundles.publish(models, "slow", SLOW)
     service = serve(models, "--deadline-seconds", "20").wait("slow")
-    rows = SLOW.rows(256)
+    rows = SLOW.rows(1024)
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(service.infer, rows, "slow")
         time.sleep(0.1)
