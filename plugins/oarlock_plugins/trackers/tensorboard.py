@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import time
 from pathlib import Path
 from typing import Optional
 
@@ -29,11 +29,9 @@ class TensorBoard(Tracker):
         from tensorboardX.summary import hparams
 
         folder = Path(self.directory) / label(run) if self.directory else run.folder / "tensorboard"
-        # What a run wrote after the checkpoint that it is resumed from does not count. A file is named by the second in
-        # which it was begun, which a run that was killed and resumed at once may have twice.
-        self._writer = SummaryWriter(
-            str(folder), purge_step=run.step + 1 if run.step else None, filename_suffix=f".{os.getpid()}"
-        )
+        # What a run wrote after the checkpoint that it is resumed from does not count; without one, nothing does. Files are
+        # read in the order of their names, which have the second of their beginning; a run may be killed and resumed in one.
+        self._writer = SummaryWriter(str(folder), purge_step=run.step + 1, filename_suffix=f".{time.time_ns()}")
         options = {
             key: value if isinstance(value, (bool, int, float, str)) else str(value) for key, value in values.items()
         }

@@ -39,11 +39,12 @@ def test_numbers_and_options(oarlock, tmp_path):
     assert "_hparams_/session_end_info" in content
 
 
-def test_a_run_that_is_killed_and_resumed_is_one_curve(oarlock, tmp_path, plugin):
+@pytest.mark.parametrize("epochs", [2, 50], ids=["from a checkpoint", "from the start"])
+def test_a_run_that_is_killed_and_resumed_is_one_curve(oarlock, tmp_path, plugin, epochs):
     """What was written after the checkpoint does not count twice."""
     env = plugin(ENDS, "ends")
     job = [*JOB, "trainer.epochs=5", "callback=[tensorboard,ends]", "callback.ends.epoch=4"]
-    done = oarlock("train", *job, "trainer.checkpoint.every_epochs=2", "hydra.run.dir=run", env=env)
+    done = oarlock("train", *job, f"trainer.checkpoint.every_epochs={epochs}", "hydra.run.dir=run", env=env)
     assert done.returncode == -9
     assert oarlock("resume", "run", env={**env, "GOES_ON": "1"}).returncode == 0
     assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 2
