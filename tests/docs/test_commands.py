@@ -37,6 +37,7 @@ SHORTENED = {"experiment=seed_mnist": ["trainer.max_steps=20", "trainer.evaluate
 
 # What differs from run to run or from machine to machine: times, folders named by them, and trained numbers.
 VARYING = [
+    (r"the loss of step \d+ is nan", "the loss of step N is nan"),
     (r"\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d(-\d+)?", "DATE"),
     (r" +\d+\.\ds\b", " SECONDS"),
     (r"(\b(?:train|valid|test)/\w+\"?:? |made: loss )-?[\d.e-]+", r"\1VALUE"),
