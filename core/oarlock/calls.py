@@ -19,8 +19,6 @@ def adapt(function: Callable[..., Any], takes: Sequence[str], given: Sequence[st
     if tuple(takes) == tuple(given):
         return function
     places = [list(given).index(name) for name in takes]
-    if not places and len(given) == 1:  # the most frequent, on each step
-        return lambda _: function()
     return lambda *arguments: function(*(arguments[place] for place in places))
 
 

@@ -246,17 +246,19 @@ class Run:
         Raises:
             UserError: one of them is a wrapper, which makes no sense on every step.
         """
-        functions = []
-        for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
-            refuse_wrapper(implementation, hook, "is called on each step")
-            functions.append(adapt(implementation.function, implementation.argnames, arguments))
-        return tuple(functions)
+        found = self._on_each_step(hook)
+        return tuple(adapt(one.function, one.argnames, arguments) for one in found)
 
     def joined(self, hook: str, *arguments: str) -> Callable[..., None]:
         """The same as one function, where nobody asks for their results."""
-        self.flat(hook, *arguments)
-        found = reversed(getattr(self.hook, hook).get_hookimpls())
-        return in_order([(one.function, one.argnames) for one in found], arguments)
+        return in_order([(one.function, one.argnames) for one in self._on_each_step(hook)], arguments)
+
+    def _on_each_step(self, hook: str) -> list[pluggy.HookImpl]:
+        """The implementations in calling order, none of which is a wrapper."""
+        found = list(reversed(getattr(self.hook, hook).get_hookimpls()))
+        for implementation in found:
+            refuse_wrapper(implementation, hook, "is called on each step")
+        return found
 
     def changed_by(self, hook: str) -> bool:
         """Whether an implementation of a hook may change the run.

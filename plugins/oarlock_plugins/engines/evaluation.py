@@ -11,8 +11,8 @@ import numpy as np
 from oarlock import Batch, build_eager_evaluation, warn
 from oarlock_plugins.engines import private
 from oarlock_plugins.engines.probe import Python, agree
-from oarlock_plugins.engines.programs import Program, leaves
-from oarlock_plugins.engines.step import MISTAKEN, MOST_KEPT, MOST_PROGRAMS, CompiledStep, shapes
+from oarlock_plugins.engines.programs import Program, Untraceable, leaves
+from oarlock_plugins.engines.step import MISTAKEN, MOST_KEPT, MOST_PROGRAMS, CompiledStep, line_of, shapes
 from oarlock_plugins.engines.traced import EvaluationProgram
 
 
@@ -78,7 +78,10 @@ class CompiledEvaluation:
         try:
             program = EvaluationProgram(run, batch, self._training.place)
             sound = agrees(program, 1e-5)
-        except Exception:  # whatever a component's code or an operator may raise; it is then evaluated eagerly
+        except Untraceable:
+            return None
+        except Exception as error:  # whatever a component's code or an operator may raise
+            warn(f"engine: evaluations are eager: {type(error).__name__}: {line_of(error)}")
             return None
         finally:
             before.put_back()

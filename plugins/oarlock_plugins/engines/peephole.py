@@ -84,8 +84,8 @@ def _constant(op: Any, known: dict[int, np.ndarray[Any, Any]]) -> np.ndarray[Any
         return np.array(op.attrs()["value"], np.int64) if users <= AXES_FROM_SCOPE else None
     if op.name() not in ("pd_op.full", "pd_op.full_like", "pd_op.mean_grad"):
         return None
-    shape, dtype = tuple(op.results()[0].shape), op.results()[0].dtype
-    if min(shape, default=0) < 0 or not str(dtype).upper().endswith("FLOAT32"):
+    shape = tuple(op.results()[0].shape)
+    if min(shape, default=0) < 0 or not _is_float32(op.results()[0]):
         return None
     if op.name() == "pd_op.full":
         return np.full(shape, op.attrs()["value"], np.float32)
@@ -97,7 +97,10 @@ def _constant(op: Any, known: dict[int, np.ndarray[Any, Any]]) -> np.ndarray[Any
 
 
 def fuse_linear(program: Any) -> None:
-    """Let one operator make a product, add the bias and apply a ReLU behind it."""
+    """Let one operator make a product and add the bias.
+
+    It could apply a ReLU too, but keeps a NaN there, of which Paddle's own makes 0.
+    """
     import paddle
 
     with editing(program) as block:
@@ -107,19 +110,17 @@ def fuse_linear(program: Any) -> None:
             if attributes["transpose_x"] or attributes["transpose_y"] or len(weight.shape) != 2:
                 continue
             add = _only_use(multiplied, "pd_op.add")
-            if add is None or len(inputs.shape) < 2 or min(inputs.shape) < 1 or not _is_float(weight):
+            if add is None or len(inputs.shape) < 2 or min(inputs.shape) < 1 or not _is_float32(weight):
                 continue
             left, bias = add.operands_source()
             if not left.is_same(multiplied) or list(bias.shape) != [weight.shape[1]]:
                 continue
-            relu = _only_use(add.results()[0], "pd_op.relu")
-            before(relu or add)
-            made = paddle._C_ops.fc(inputs, weight, bias, len(inputs.shape) - 1, "relu" if relu else "", False)
+            before(add)
+            made = paddle._C_ops.fc(inputs, weight, bias, len(inputs.shape) - 1, "", False)
             made.stop_gradient = False
-            fused = [op for op in (relu, add, product) if op is not None]
-            for op in fused:
+            for op in (add, product):
                 op.results()[0].replace_all_uses_with(made)
-            for op in fused:
+            for op in (add, product):
                 block.remove_op(op)
 
 
@@ -131,7 +132,7 @@ def add_by_channel(program: Any, constants: Constants) -> None:
         for add in [op for op in block.ops if op.name() == "pd_op.add"]:
             images, added = add.operands_source()
             reshape = added.get_defining_op()
-            if reshape is None or reshape.name() != "pd_op.reshape" or not _is_float(images):
+            if reshape is None or reshape.name() != "pd_op.reshape" or not _is_float32(images):
                 continue
             bias, shape = reshape.operands_source()[0], list(images.shape)
             if len(shape) != 4 or min(shape) < 1 or list(added.shape) != [1, shape[1], 1, 1]:
@@ -158,7 +159,7 @@ def sum_gradients(program: Any) -> None:
             to_given, to_added = op.results()
             shape = list(gradient.shape)
             parts = _around(list(added.shape), shape)
-            if parts is None or list(given.shape) != shape or not _is_float(gradient) or not to_added.initialized():
+            if parts is None or list(given.shape) != shape or not _is_float32(gradient) or not to_added.initialized():
                 continue
             outer, length, inner = parts
             before(op)
@@ -206,5 +207,5 @@ def _reads_shape_only(op: Any, value: Any) -> bool:
     return all(op.is_no_need_buffer(one) for one in op.operands_source() if one.is_same(value))
 
 
-def _is_float(value: Any) -> bool:
+def _is_float32(value: Any) -> bool:
     return str(value.dtype).upper().endswith("FLOAT32")

@@ -1,4 +1,4 @@
-"""All that the compiled engine takes from Paddle beyond its documented interface, in one place but for `rewriting.py`.
+"""What the compiled engine takes from Paddle beyond its documented interface, but for the rewriting of programs.
 
 Tried with the versions in TESTED. Where something is missing, `available` says so before anything depends on it.
 """

@@ -1,6 +1,7 @@
 """What it takes to rewrite a program: where operators are made, which are left out.
 
-With `private.py`, which says for which versions, and `peephole.py` this is all that goes beyond Paddle's documented interface.
+With `peephole.py` and `flat.py`, which use it, and `private.py`, which says for which versions, this is all that goes beyond
+Paddle's documented interface.
 """
 
 from __future__ import annotations

@@ -226,7 +226,7 @@ class CompiledStep:
         except Untraceable as error:
             return None, str(error)
         except Exception as error:  # whatever a component's code may raise on a variable without a value
-            return None, f"it does not become a program: {type(error).__name__}: {_line(error)}"
+            return None, f"it does not become a program: {type(error).__name__}: {line_of(error)}"
         finally:
             before.put_back()
         if read:
@@ -244,7 +244,7 @@ class CompiledStep:
             try:
                 return float(program.step(feeds))
             except Exception as error:  # an operator of Paddle's, which no component called
-                raise Untraceable(f"{type(error).__name__}: {_line(error)}") from error
+                raise Untraceable(f"{type(error).__name__}: {line_of(error)}") from error
 
         changed: list[str] = []
         draws = True
@@ -285,7 +285,7 @@ def _seeder() -> Callable[[int], Any]:
     return lambda number: paddle.seed(number)
 
 
-def _line(error: BaseException) -> str:
+def line_of(error: BaseException) -> str:
     """The first sentence of an error, without the colours and frames that Paddle adds."""
     lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines() if line.strip()]
     return lines[-1][:200].rstrip(".") if lines else ""

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 import oarlock
 from oarlock import hookimpl
-from oarlock_plugins.engines import private
+from oarlock_plugins.engines import private, step
 from oarlock_plugins.engines.flat import ALIGNED, MOST_NUMBERS, FlatMemory, places
+from oarlock_plugins.engines.programs import Program
 from tests.conftest import equal_ends
 
 SHAPES = st.lists(st.lists(st.integers(1, 6), max_size=3), min_size=1, max_size=6)
@@ -208,3 +209,19 @@ def test_a_later_run_with_the_same_programs_leaves_the_weights_of_an_earlier_one
     for name, tensor in first.run.model.state_dict().items():
         np.testing.assert_array_equal(tensor.numpy(), before[name], err_msg=name)
         assert not np.array_equal(second.run.model.state_dict()[name].numpy(), before[name])
+
+
+def test_a_program_whose_gradients_lie_elsewhere_is_made_without(tmp_path, monkeypatch):
+    """As an operator's might that hands on the memory of what it was given; also where three steps do not show it."""
+    compare = step.compare
+    monkeypatch.setattr(step, "compare", lambda *args, **options: ("", compare(*args, **options)[1]))
+    laid = Program._lay_gradients
+
+    def lay_gradients(self, wholes):
+        laid(self, wholes)
+        for own, _ in self._gradients:
+            own._clear()
+
+    monkeypatch.setattr(Program, "_lay_gradients", lay_gradients)
+    look, _ = train(tmp_path / "run", "model.widths=[8]", "trainer.drop_last=true")
+    assert look.updates == [6]
