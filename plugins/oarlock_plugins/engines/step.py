@@ -249,7 +249,7 @@ class CompiledStep:
         changed: list[str] = []
         draws = True
         try:
-            differs, draws = compare(eager, compiled, _changed(run), _seeder())
+            differs, draws = compare(eager, compiled, _changed(run), _seeder(), nudged=run.model.parameters())
         except Untraceable as error:
             differs = f"it does not run ({error})"
         before.put_back()

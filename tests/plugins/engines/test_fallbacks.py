@@ -132,6 +132,42 @@ def test_a_model_that_cannot_be_compiled_trains_as_eager_does(oarlock, plugin, t
     assert len(refused.stderr.splitlines()) <= 3, refused.stderr
 
 
+ROUNDED = """
+from oarlock import component, hookimpl
+
+@component
+class Rounded:
+    \"\"\"Cross-entropy whose last bits are others in a program.\"\"\"
+
+    @hookimpl
+    def compute_loss(self, output, batch):
+        import paddle
+        from paddle.nn.functional import cross_entropy
+
+        loss = cross_entropy(output, batch.targets)
+        return loss if paddle.in_dynamic_mode() else loss * {factor}
+
+    @hookimpl
+    def build_metrics(self, data):
+        return {{}}
+
+@hookimpl
+def register_components(register):
+    register("task/rounded", Rounded)
+"""
+
+
+@pytest.mark.parametrize(("factor", "engine"), [("(1 + 2e-7)", "compiled"), ("1.001", "eager")])
+def test_rounding_that_an_optimizer_scales_up_is_no_other_result(oarlock, plugin, tmp_path, factor, engine):
+    """A bias in front of a BatchNorm has no gradient but rounding, of which Adam makes whole steps."""
+    env = plugin(ROUNDED.format(factor=factor))
+    done = oarlock("train", "task=rounded", "callback=[]", "trainer.monitor=valid/loss", "hydra.run.dir=run", env=env)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["engine"] == engine, record["engine_reason"]
+    assert engine == "compiled" or record["engine_reason"].startswith("the program computes otherwise: its losses are")
+
+
 PARTS = (
     HEAD
     + '''
