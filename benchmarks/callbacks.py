@@ -1,6 +1,7 @@
 """What ten callbacks cost a step of *small*, beside the same run without them, in turns; and the same run once more.
 
-The ten count steps, epochs and evaluations, or epochs alone; beside them stand the default callbacks. Turns are those of
+The ten count steps, epochs and evaluations, or do nothing after each step, or count epochs alone; beside them stand the
+default callbacks. Turns are those of
 training.py; here the reference takes one before and after each of the others.
 """
 
@@ -15,14 +16,14 @@ import trainers
 from workloads import WORKLOADS, prepare
 
 BAR = 1.02
-BARRED = ("ten-callbacks", "ten-watching-callbacks")
-VARIANTS = ["oarlock-again", "ten-callbacks", "ten-watching-callbacks", "ten-epoch-callbacks"]
+BARRED = ("ten-callbacks", "ten-watching-callbacks", "ten-idle-callbacks")
+VARIANTS = ["oarlock-again", "ten-callbacks", "ten-watching-callbacks", "ten-idle-callbacks", "ten-epoch-callbacks"]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5, help="rounds, of new processes each (%(default)s)")
-    parser.add_argument("--turns", type=int, default=15, help="turns of each process in a round (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds, of new processes each (%(default)s)")
+    parser.add_argument("--turns", type=int, default=5, help="turns of each process in a round (%(default)s)")
     parser.add_argument("--seconds", type=float, default=0.4, help="the least that a turn takes (%(default)s)")
     machine.results_argument(parser)
     args = parser.parse_args()

@@ -99,7 +99,10 @@ def bars(records):
                 ratio = found["figures"][variant]["ratio"]
                 yield f"*{name}*: speed × {label(variant)}", times(ratio), ratio["median"], bar, True
     if record := records["callbacks"]:
-        for name, said in (("ten-callbacks", "say nothing"), ("ten-watching-callbacks", "say `changes_run = False`")):
+        for name, said in (
+            ("ten-callbacks", "count and say nothing"), ("ten-watching-callbacks", "count and say `changes_run = False`"),
+            ("ten-idle-callbacks", "do nothing and say so"),
+        ):  # fmt: skip
             if name in record["figures"]:
                 ratio = record["figures"][name]["ratio"]
                 what = f"ten callbacks that {said}: step × without"

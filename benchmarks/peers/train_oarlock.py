@@ -17,7 +17,10 @@ import oarlock
 
 def main(variant, spec):
     callbacks = ["progress", "early_stopping", "turns"]
-    ten = {"ten-callbacks": "counter", "ten-watching-callbacks": "watcher", "ten-epoch-callbacks": "epoch_counter"}
+    ten = {
+        "ten-callbacks": "counter", "ten-watching-callbacks": "watcher", "ten-idle-callbacks": "idler",
+        "ten-epoch-callbacks": "epoch_counter",
+    }  # fmt: skip
     if variant in ten:
         callbacks += [f"{ten[variant]}_{number}" for number in range(10)]
     engine = ["trainer.engine=eager"] if variant == "oarlock-eager" else []
