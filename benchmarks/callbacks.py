@@ -1,8 +1,8 @@
 """What ten callbacks cost a step of *small*, beside the same run without them, in turns; and the same run once more.
 
 The ten count steps, epochs and evaluations, or do nothing after each step, or count epochs alone; beside them stand the
-default callbacks. Turns are those of
-training.py; here the reference takes one before and after each of the others.
+default callbacks. Turns are those of training.py; here the reference takes one before and after each of the others, and there
+are many rounds, since where a process happens to have its memory makes up to 3 % of such a step.
 """
 
 from __future__ import annotations

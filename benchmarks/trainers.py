@@ -53,9 +53,13 @@ PEER = {
     "jax-scan": Peer("train_jax.py", "jax", "JAX, epoch as one scan"),
     "oarlock-eager": Peer("train_oarlock.py", environments.OWN, "oarlock, engine=eager"),
     "oarlock-again": Peer("train_oarlock.py", environments.OWN, "oarlock once more, the noise of this"),
-    "ten-callbacks": Peer("train_oarlock.py", environments.OWN, "ten callbacks that count steps, epochs and evaluations"),
+    "ten-callbacks": Peer(
+        "train_oarlock.py", environments.OWN, "ten callbacks that count steps, epochs and evaluations"
+    ),
     "ten-watching-callbacks": Peer("train_oarlock.py", environments.OWN, "the same, which say changes_run = False"),
-    "ten-idle-callbacks": Peer("train_oarlock.py", environments.OWN, "ten that say so too, and do nothing after each step"),
+    "ten-idle-callbacks": Peer(
+        "train_oarlock.py", environments.OWN, "ten that say so too, and do nothing after each step"
+    ),
     "ten-epoch-callbacks": Peer("train_oarlock.py", environments.OWN, "ten callbacks that count epochs"),
 }
 
