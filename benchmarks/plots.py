@@ -25,7 +25,7 @@ NAMES = {"handwritten": "Paddle by hand", "tuned": "by hand, tuned", "jax-scan":
 
 
 def save(figure, folder, name):
-    figure.tight_layout()
+    figure.set_layout_engine("constrained")
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
     plt.close(figure)
 
@@ -40,6 +40,12 @@ def logarithmic(axis, at=None):
         axis.set_ticks(at)
         axis.set_ticks([], minor=True)
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
+
+
+def legend(figure, axes):
+    """One for all, above them."""
+    lines, names = axes[0][0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside upper center", ncols=len(names), frameon=False)
 
 
 def errors(summaries):
@@ -109,6 +115,7 @@ def finish(axis, name, unit, at, log):
         logarithmic(axis.yaxis)
     else:
         axis.set_ylim(0, 1.1 * axis.get_ylim()[1])
+        axis.yaxis.set_major_formatter("{x:,.0f}")
 
 
 def growth_steps(record, folder):
@@ -119,7 +126,7 @@ def growth_steps(record, folder):
         for row, (key, unit) in enumerate((("microseconds_per_step", "µs a step"), ("memory_mib", "peak MiB"))):
             lines(axes[row][column], points, key, variants)
             finish(axes[row][column], name, unit, [point["value"] for point in points], row == 0)
-    axes[0][0].legend()
+    legend(figure, axes)
     save(figure, folder, "growth-steps")
 
 
@@ -130,8 +137,9 @@ def growth_sweeps(record, folder):
     for column, (name, points) in enumerate((("trials", found["trials"]), ("parameters", of_width))):
         for row, (key, unit) in enumerate((("trials_per_minute", "trials a minute"), ("memory_mib", "peak MiB"))):
             lines(axes[row][column], points, key, ["oarlock", "hydra"])
-            finish(axes[row][column], name, unit, [point["value"] for point in points], row == 0)
-    axes[0][0].legend()
+            wide = row == 0 and name == "trials"
+            finish(axes[row][column], name, unit, [point["value"] for point in points], wide)
+    legend(figure, axes)
     save(figure, folder, "growth-sweeps")
 
 
