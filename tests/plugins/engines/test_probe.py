@@ -13,19 +13,20 @@ LAST_BIT = float(np.spacing(np.float32(1)))
 SCALE = 1e6
 
 
-def compared(rounding=0.0, result=0.0, loss=0.0, nudged=True):
+def compared(rounding=0.0, result=0.0, loss=0.0, nudged=True, beside=0.0):
     """Eager and compiled steps that differ so; all tensors must be as before afterwards.
 
     A weight's last bit is scaled up into `rounding`, as Adam does it; `result` does not depend on that bit.
+    `beside` is a second number of the same tensor, which both make alike.
     """
-    weight, scaled, plain = (paddle.to_tensor([value], "float32") for value in (1.5, 0.0, 0.0))
+    weight, scaled, plain = (paddle.to_tensor(value, "float32") for value in ([1.5], [0.0, 0.0], [0.0]))
     tensors = {"weight": weight, "scaled": scaled, "plain": plain}
     for name, tensor in tensors.items():
         tensor.name = f"test_probe_{name}"
 
     def step(more_scaled, more_plain, more_loss):
         def make():
-            scaled.set_value((weight - 1.5) * SCALE + more_scaled)
+            scaled.set_value(np.array([(weight.item() - 1.5) * SCALE + more_scaled, beside], "float32"))
             plain.set_value(paddle.to_tensor([1.0 + more_plain], "float32"))
             return 2.0 + more_loss
 
@@ -65,3 +66,5 @@ def test_nor_the_loss():
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_finite_lets_nothing_pass(value):
     assert "other numbers in test_probe_scaled" in compared(rounding=value)
+    assert "other numbers in test_probe_scaled" in compared(rounding=SCALE * LAST_BIT, beside=value)
+    assert compared(beside=value) == ""
