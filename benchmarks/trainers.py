@@ -53,13 +53,13 @@ PEER = {
     "jax-scan": Peer("train_jax.py", "jax", "JAX, epoch as one scan"),
     "oarlock-eager": Peer("train_oarlock.py", environments.OWN, "oarlock, engine=eager"),
     "oarlock-again": Peer("train_oarlock.py", environments.OWN, "oarlock once more, the noise of this"),
-    "ten-callbacks": Peer(
-        "train_oarlock.py", environments.OWN, "ten callbacks that count steps, epochs and evaluations"
+    "ten-idle-callbacks": Peer("train_oarlock.py", environments.OWN, "ten callbacks that do nothing after each step"),
+    "ten-callbacks": Peer("train_oarlock.py", environments.OWN, "ten that count steps, epochs and evaluations"),
+    "counts-by-hand": Peer("train_oarlock.py", environments.OWN, "what these ten count, in one hook without a call"),
+    "ten-watching-callbacks": Peer(
+        "train_oarlock.py", environments.OWN, "ten that look at the run after each step and say `changes_run = False`"
     ),
-    "ten-watching-callbacks": Peer("train_oarlock.py", environments.OWN, "the same, which say changes_run = False"),
-    "ten-idle-callbacks": Peer(
-        "train_oarlock.py", environments.OWN, "ten that say so too, and do nothing after each step"
-    ),
+    "ten-reading-callbacks": Peer("train_oarlock.py", environments.OWN, "ten that look at it and say nothing"),
     "ten-epoch-callbacks": Peer("train_oarlock.py", environments.OWN, "ten callbacks that count epochs"),
 }
 

@@ -80,6 +80,8 @@ class CheckpointClock:
             path = writing.result()
         except OSError as error:
             raise RunFailed(f"the checkpoint of step {self._step} cannot be written: {error.strerror}") from error
+        if self._run.hook_stream is not None:
+            self._run.hook_stream.leave()  # when this happens is the clock's affair
         self._run.hook.on_checkpoint(run=self._run, path=path)
         self._run.pauses += 1
 

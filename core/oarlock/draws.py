@@ -1,38 +1,63 @@
-"""Whether somebody has drawn from Paddle's random numbers."""
+"""Paddle's random numbers for hooks on each step."""
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 from oarlock.paddle_import import import_paddle
 
-PERIOD = 64  # steps after which the states come again
+
+@functools.cache
+def can_be_saved() -> bool:
+    """Whether the whole state of Paddle's generator on a CPU can be stored; on 2.6 only its seed can."""
+    generator = import_paddle().base.core.default_cpu_generator()
+    before = generator.get_state()
+    generator.random()
+    told: bool = generator.get_state().__getstate__() != before.__getstate__()
+    generator.set_state(before)
+    return told
 
 
-class DrawWatch:
-    """Sees on the CPU whether something drew from Paddle's generator, at a fraction of what it costs to seed it.
+class HookStream:
+    """One stream of random numbers over all steps, for the hooks after them, on a CPU.
 
-    What a generator in a known state draws next is known too; it draws something else where it has moved on. One number is
-    drawn after each step, so that the next step begins in the next state, which its number alone decides.
+    The generator itself is the stream, also while a step is made that draws nothing, so that such steps cost nothing. Who
+    seeds the generator for anything else calls `leave` first.
 
     Args:
-        seed: of the first state.
+        seed: where the stream begins.
+
+    Attributes:
+        away: whether the generator is used for something else, so that `enter` has to come before hooks are called.
     """
 
     def __init__(self, seed: int) -> None:
         self._generator = import_paddle().base.core.default_cpu_generator()
         self._generator.manual_seed(seed)
-        self._states, self._next = [], []
-        for _ in range(PERIOD):
-            self._states.append(self._generator.get_state())
-            self._next.append(self._generator.random())
+        self._kept: Any = self._generator.get_state()
+        self.away = True
 
-    def begin(self, step: int) -> None:
-        """Put the generator into the state of a step, where something else has used it since the last one."""
-        self._generator.set_state(self._states[step % PERIOD])
+    def enter(self) -> None:
+        """Have the generator go on where the hooks left it."""
+        self._generator.set_state(self._kept)
+        self.away = False
 
-    def drawn(self, step: int) -> bool:
-        """Whether something was drawn in a step; if not, the generator is in the state of the next one."""
-        place = step % PERIOD
-        found = bool(self._generator.random() != self._next[place])
-        if place == PERIOD - 1:
-            self.begin(0)
-        return found
+    def leave(self) -> None:
+        """Keep where the stream stands, before the generator is used for something else."""
+        if not self.away:
+            self._kept = self._generator.get_state()
+            self.away = True
+
+    def state(self) -> list[Any]:
+        """Where the stream stands, for JSON."""
+        *numbers, engine = (self._kept if self.away else self._generator.get_state()).__getstate__()
+        return [*numbers, bytes(engine).decode()]
+
+    def load_state(self, state: list[Any]) -> None:
+        """Go on from what `state` returned."""
+        *numbers, engine = state
+        kind: Any = type(self._kept)
+        self._kept = kind.__new__(kind)  # as unpickling does; one that has a state takes no other
+        self._kept.__setstate__((*numbers, list(engine.encode())))
+        self.away = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from oarlock.data import Batch, Data
     from oarlock.device import PrecisionPolicy
+    from oarlock.draws import HookStream
     from oarlock.evaluation import Metric
     from oarlock.feeding import Feeder
     from oarlock.kept import Kept
@@ -100,8 +102,8 @@ class Run:
         # Evaluations, checkpoints and other moments so far: between two steps with the same number no hook was called
         # but on_step_end.
         self.pauses = 0
-        # Whether a hook on each step was seen to draw from Paddle's random numbers.
-        self.hooks_draw = False
+        # Where the hooks on each step draw Paddle's random numbers from, where that can be saved.
+        self.hook_stream: HookStream | None = None
         self.loss_sum, self.loss_count = 0.0, 0
 
     def choice(self, path: str) -> str:
@@ -176,9 +178,23 @@ class Run:
         if reason:
             warn(f"engine {engine}: {reason}")
 
+    @functools.cached_property
+    def _seeder(self) -> Callable[[int], Any]:
+        return generator_seeder(self.device)
+
+    def seed(self, number: int) -> None:
+        """Seed Paddle's generator as a function of (seed, number), so that no resume can lose its state.
+
+        Args:
+            number: a step, or below 0 a moment beside the steps.
+        """
+        if self.hook_stream is not None:
+            self.hook_stream.leave()
+        self._seeder(mix(self.config.seed, number))
+
     def seed_step(self) -> None:
         """Seed Paddle's generator for the step to come, as the training loop does where a step may draw from it."""
-        generator_seeder(self.device)(mix(self.config.seed, self.step))
+        self.seed(self.step)
 
     def read_losses(self, losses: Sequence[Any]) -> list[float]:
         """The values of what `training_step` returned, waiting for the device once."""
@@ -259,20 +275,6 @@ class Run:
         for implementation in found:
             refuse_wrapper(implementation, hook, "is called on each step")
         return found
-
-    def changed_by(self, hook: str) -> bool:
-        """Whether an implementation of a hook may change the run.
-
-        It may not if its class says `changes_run = False`, or takes nothing in any of its hooks.
-        """
-
-        def may(plugin: Any) -> bool:
-            said = getattr(plugin, "changes_run", None)
-            callers = self.manager.get_hookcallers(plugin) or []
-            takes = (one.argnames for caller in callers for one in caller.get_hookimpls() if one.plugin is plugin)
-            return any(takes) if said is None else bool(said)
-
-        return any(may(one.plugin) for one in getattr(self.hook, hook).get_hookimpls())
 
     def resolve_monitor(self, name: str, option: str = "monitor") -> tuple[str, str]:
         """A metric of this run's evaluations and its direction, `("valid/loss", "min")`.

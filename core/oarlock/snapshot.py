@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from oarlock import checkpoint
+from oarlock.draws import HookStream, can_be_saved
 from oarlock.errors import RunFailed
 from oarlock.run import Run
 
@@ -47,7 +48,7 @@ def take(run: Run) -> dict[str, bytes]:
         "evaluated_step": run.evaluated_step,
         "stop_reason": run.stop_reason,
         "status": run.status,
-        "hooks_draw": run.hooks_draw,
+        "hook_stream": run.hook_stream.state() if run.hook_stream is not None else None,
         "engine": run.recorded_engine or run.engine,
         "class_names": run.class_names,
         "schedules": schedules,
@@ -101,8 +102,11 @@ def put_back(run: Run, files: dict[str, bytes], where: str) -> None:
         best = checkpoint.unpack_arrays(files[checkpoint.BEST])
         run.best_weights = {name: paddle.to_tensor(array) for name, array in best.items()}
     for name in ("step", "epoch", "position", "loss_sum", "loss_count", "metrics", "best", "evaluated_step",
-                 "stop_reason", "status", "hooks_draw"):  # fmt: skip
+                 "stop_reason", "status"):  # fmt: skip
         setattr(run, name, state[name])
+    if state["hook_stream"] is not None and can_be_saved():
+        run.hook_stream = HookStream(0)
+        run.hook_stream.load_state(state["hook_stream"])
     kind, key, position, has_gauss, gauss = state["numpy_random"]
     np.random.set_state((kind, np.array(key, dtype=np.uint32), position, has_gauss, gauss))
     version, words, gauss_next = state["python_random"]

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from oarlock.checkpoint_clock import CheckpointClock
-from oarlock.device import generator_seeder
-from oarlock.draws import DrawWatch
+from oarlock.draws import HookStream, can_be_saved
 from oarlock.errors import OarlockError, RunFailed, UserError, nearest
 from oarlock.evaluation import evaluate
 from oarlock.finite_watch import FiniteWatch
@@ -52,18 +51,16 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
 
     trainer = run.config.trainer
     period, unit = trainer.evaluation_period()
-    step_function, seed, seed_generator = run.training_step, run.config.seed, generator_seeder(run.device)
+    step_function = run.training_step
     # One that follows a metric steps itself, when there is one.
     schedules = [schedule for built in run.optimizers for schedule in built.schedules
                  if not isinstance(schedule, paddle.optimizer.lr.ReduceOnPlateau)]  # fmt: skip
 
     run.hook.on_run_start(run=run)
     on_step_end = run.joined("on_step_end", "run")  # a callback may have registered one
-    # A hook that says `changes_run = False` draws nothing either. Of the others it is seen when they do.
-    may_draw = any(getattr(hook.plugin, "changes_run", True) for hook in run.hook.on_step_end.get_hookimpls())
-    watched = may_draw and not run.feeder.draws and not run.hooks_draw and run.device == "cpu"
-    draws, pauses = DrawWatch(mix(seed, HOOKS)) if watched else None, -1
-    seeds = run.feeder.draws or (may_draw and not watched)
+    stream = run.hook_stream = _hook_stream(run)
+    # Without a stream of their own, hooks draw from what is left of the step's.
+    seeds = run.feeder.draws or (stream is None and _may_draw(run))
     run.model.train()
     while not _finished(run) or _epoch_end_pending(run):
         if run.position == 0:
@@ -71,10 +68,8 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
         epoch_complete = True
         steps = run.feeder.epoch(run.epoch, run.position, reuse=not getattr(step_function, "keeps_batches", True))
         while True:
-            # The generator's state is a function of (seed, step), so that no resume can lose it.
-            seeded = seeds or getattr(step_function, "draws", True)
-            if seeded:
-                seed_generator(mix(seed, run.step))
+            if seeds or getattr(step_function, "draws", True):
+                run.seed_step()
             batches = next(steps, None)
             if batches is None:
                 break
@@ -84,12 +79,9 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
             watch.add(loss)
             for schedule in schedules:
                 schedule.step()
-            if draws is not None and (seeded or pauses != run.pauses):
-                draws.begin(run.step)
-                pauses = run.pauses
+            if stream is not None and stream.away:
+                stream.enter()
             on_step_end(run)
-            if draws is not None and draws.drawn(run.step):  # from now on each step has numbers of its own for them
-                draws, seeds, run.hooks_draw = None, True, True
             if unit == "step" and run.step % period == 0:
                 _evaluate(run, watch)
             if signals.received or clock.due():
@@ -133,6 +125,18 @@ def finish(run: Run) -> None:
         run.metrics.update({f"test/{name}": value for name, value in evaluate(run, run.data.test).items()})
     if run.status == "running":
         run.status = "completed"
+
+
+def _may_draw(run: Run) -> bool:
+    """Whether a hook on each step may draw random numbers; one that says `changes_run = False` does not."""
+    return any(getattr(hook.plugin, "changes_run", True) for hook in run.hook.on_step_end.get_hookimpls())
+
+
+def _hook_stream(run: Run) -> HookStream | None:
+    """What the hooks on each step draw from; None where they draw nothing, or it cannot be saved."""
+    if run.device != "cpu" or not _may_draw(run) or not can_be_saved():
+        return None
+    return run.hook_stream or HookStream(mix(run.config.seed, HOOKS))
 
 
 def _finished(run: Run) -> bool:
@@ -187,7 +191,7 @@ def improves(value: float, best: float | None, direction: str) -> bool:
 
 def seed_moment(run: Run, moment: int) -> None:
     """Seed Paddle for what happens beside the steps, as a function of (seed, step, moment)."""
-    generator_seeder(run.device)(mix(run.config.seed, -(4 * run.step + moment + 1)))
+    run.seed(-(4 * run.step + moment + 1))
 
 
 def call_at(run: Run, moment: int, hook: Any) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oarlock.draws import HookStream
 from tests.conftest import equal_ends
 
 PARTS = '''
@@ -34,6 +39,11 @@ class Noise:
         if run.step == int(os.environ.get("DIE_AT", "0")):
             os._exit(9)
 
+    @hookimpl
+    def on_checkpoint(self):
+        import paddle
+        paddle.rand([1])
+
 @hookimpl
 def register_components(register):
     register("callback/noise", Noise)
@@ -56,6 +66,40 @@ def test_noise_is_the_same_wherever_the_run_was_cut(oarlock, plugin, tmp_path, w
         assert killed.returncode == 9
         assert oarlock("resume", f"at{died}", env=env).returncode == 0
         assert equal_ends(tmp_path / "compiled", tmp_path / f"at{died}")
+
+
+def test_noise_is_the_same_whatever_lies_between_the_steps(oarlock, plugin, tmp_path):
+    env = plugin(PARTS)
+    job = ["train", "model.widths=[8]", "trainer.epochs=1", "callback=[noise]", "callback.noise.every=3"]
+    apart = ["trainer.evaluate_every=2 step", "trainer.checkpoint.every_steps=4"]
+    for name, words in (("seldom", []), ("often", apart)):
+        assert oarlock(*job, *words, f"hydra.run.dir={name}", env=env).returncode == 0
+    ends = [sorted((tmp_path / name / "checkpoints").glob("step-*"))[-1] for name in ("seldom", "often")]
+    assert len({(end / "model.safetensors").read_bytes() for end in ends}) == 1
+
+
+@given(st.lists(st.sampled_from(["draw", "seed", "save"]), max_size=30))
+def test_a_stream_goes_on_whatever_else_the_generator_is_used_for(events):
+    import paddle
+
+    def drawn(count):
+        return paddle.randint(0, 2**31 - 1, [count]).tolist()
+
+    paddle.seed(7)
+    expected, found, stream = drawn(len(events)), [], HookStream(7)
+    for event in events:
+        if event == "draw":
+            if stream.away:
+                stream.enter()
+            found += drawn(1)
+        elif event == "seed":
+            stream.leave()
+            paddle.seed(3)
+            drawn(5)
+        else:
+            saved, stream = json.dumps(stream.state()), HookStream(0)
+            stream.load_state(json.loads(saved))
+    assert found == expected[: len(found)]
 
 
 def test_a_noise_of_one_step_is_not_that_of_another(oarlock, plugin, tmp_path):

@@ -9,7 +9,27 @@ import sys
 
 import pytest
 
-JOB = ["trainer.epochs=2", "model.widths=[32]", "model.dropout=0.2", "schedule=cosine", "callback=[progress,ema]"]
+JOB = ["trainer.epochs=2", "model.widths=[32]", "model.dropout=0.2", "schedule=cosine"]
+
+NOISE = """
+from oarlock import component, hookimpl
+
+@component
+class Noise:
+    'Adds noise to the weights after each step.'
+
+    changes_run = True
+
+    @hookimpl
+    def on_step_end(self, run):
+        import paddle
+        weight = run.model.parameters()[0]
+        weight.set_value(weight + 0.01 * paddle.randn(weight.shape))
+
+@hookimpl
+def register_components(register):
+    register("callback/noise", Noise)
+"""
 
 
 def oarlock(*arguments, cwd, env=None, code=0):
@@ -31,19 +51,24 @@ def weights(run):
     return {name: (newest / name).read_bytes() for name in ("model.safetensors", "optimizer.safetensors")}
 
 
-def test_trains_resumes_bitwise_and_evaluates(tmp_path):
-    oarlock("train", *JOB, "hydra.run.dir=whole", cwd=tmp_path)
+@pytest.mark.parametrize("callbacks", ["progress,ema", "progress,noise"])
+def test_trains_resumes_bitwise_and_evaluates(tmp_path, callbacks):
+    (tmp_path / "noise.py").write_text(NOISE)
+    env = {"PYTHONPATH": str(tmp_path), "OARLOCK_PLUGINS": "noise"}
+    job = [*JOB, f"callback=[{callbacks}]"]
+    oarlock("train", *job, "hydra.run.dir=whole", cwd=tmp_path, env=env)
     # Dies by its own hand at the tenth fsync, in the middle of a save.
     (tmp_path / "sitecustomize.py").write_text(
         "import os\ncount, fsync = [0], os.fsync\n"
         "def counted(file):\n    count[0] += 1\n    count[0] == 16 and os.kill(os.getpid(), 9)\n    fsync(file)\n"
         "os.fsync = counted\n"
     )
-    job = [*JOB, "hydra.run.dir=killed", "trainer.checkpoint.every_steps=10"]
-    oarlock("train", *job, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, code=-9)
-    oarlock("resume", "killed", cwd=tmp_path)
+    job = [*job, "hydra.run.dir=killed", "trainer.checkpoint.every_steps=10"]
+    oarlock("train", *job, cwd=tmp_path, env=env, code=-9)
+    (tmp_path / "sitecustomize.py").unlink()
+    oarlock("resume", "killed", cwd=tmp_path, env=env)
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
-    metrics = json.loads(oarlock("evaluate", "whole", "--json", cwd=tmp_path).stdout)
+    metrics = json.loads(oarlock("evaluate", "whole", "--json", cwd=tmp_path, env=env).stdout)
     record = json.loads((tmp_path / "whole" / "run.json").read_text())
     assert metrics["test/accuracy"] == pytest.approx(record["metrics"]["test/accuracy"])
     assert record["status"] == "completed"

@@ -9,6 +9,7 @@ from typing import Any
 
 from oarlock import Batch, Rows, UserError, build_eager_step, each, read_losses, warn
 from oarlock_plugins.engines import private
+from oarlock_plugins.engines.bystanders import may_touch_weights
 from oarlock_plugins.engines.flat import FlatMemory
 from oarlock_plugins.engines.identity import identity, varying
 from oarlock_plugins.engines.probe import Python, compare, reads_of
@@ -159,7 +160,7 @@ class CompiledStep:
             self.run.use_engine(self._decided, reason)
             # Whether the weights got other storage is looked at before each step, unless no hook that is called in
             # between can have given it to them.
-            self._watched = self.run.changed_by("on_step_end")
+            self._watched = may_touch_weights(self.run, "on_step_end")
         elif program is None:
             warn(f"engine: steps with {' + '.join(str(batch.size) for batch in batches)} rows are eager: {reason}")
         self._programs[key] = program

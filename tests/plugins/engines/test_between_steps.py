@@ -6,8 +6,6 @@ import json
 
 import pytest
 
-import oarlock
-from oarlock import hookimpl
 from tests.conftest import equal_ends
 
 PARTS = '''
@@ -116,44 +114,6 @@ def test_other_storage_after_a_checkpoint_is_the_program_s(oarlock, plugin, tmp_
 
 def test_a_hook_without_arguments_whose_class_has_the_run_is_watched(oarlock, plugin, tmp_path):
     assert both(oarlock, plugin(PARTS), tmp_path, "callback=[quiet]")
-
-
-class Look:
-    changes_run = False
-
-    @hookimpl
-    def on_run_start(self, run):
-        self.found = run.changed_by("on_step_end")
-
-
-class Bare:
-    @hookimpl
-    def on_step_end(self):
-        pass
-
-
-class Holding(Bare):
-    @hookimpl
-    def on_run_start(self, run):
-        pass
-
-
-class Promising(Holding):
-    changes_run = False
-
-
-class Boasting(Bare):
-    changes_run = True
-
-
-@pytest.mark.parametrize(
-    ("hook", "may"), [(Bare, False), (Holding, True), (Promising, False), (Boasting, True), (None, False)]
-)
-def test_who_may_change_a_run_between_its_steps(tmp_path, hook, may):
-    look = Look()
-    hooks = [look] if hook is None else [look, hook()]
-    oarlock.train(["model.widths=[8]", "trainer.epochs=1", f"hydra.run.dir={tmp_path}/run"], hooks=hooks)
-    assert look.found is may
 
 
 KEEPERS = '''
