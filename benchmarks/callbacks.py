@@ -25,7 +25,7 @@ VARIANTS = ["oarlock-again", *BARRED, BY_HAND, "ten-epoch-callbacks"]
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=15, help="rounds, of new processes each (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=25, help="rounds, of new processes each (%(default)s)")
     parser.add_argument("--turns", type=int, default=5, help="turns of each process in a round (%(default)s)")
     parser.add_argument("--seconds", type=float, default=0.4, help="the least that a turn takes (%(default)s)")
     machine.results_argument(parser)

@@ -30,7 +30,21 @@ NO_DISTRIBUTION = "no distribution"
 
 
 class RunManager(pluggy.PluginManager):
-    """Pluggy's manager, which does not look for hooks among the two dozen methods that every object has."""
+    """Pluggy's manager, quicker with a run's components.
+
+    It does not look for hooks among the two dozen methods that every object has, and leaves the objects' attributes as quick
+    as it found them.
+    """
+
+    def register(self, plugin: Any, name: str | None = None) -> str | None:
+        registered = super().register(plugin, name)
+        attributes = getattr(plugin, "__dict__", None)
+        if type(attributes) is dict and not isinstance(plugin, ModuleType):
+            # Pluggy has looked at it, which makes CPython 3.11 to 3.13 twice as slow with each attribute, since its keys
+            # are those that all objects of the class share. With a key that is no string it gets keys of its own.
+            attributes[0] = None
+            del attributes[0]
+        return registered
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
         return None if name.startswith("__") else super().parse_hookimpl_opts(plugin, name)
