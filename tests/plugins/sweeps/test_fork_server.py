@@ -17,7 +17,7 @@ def parent(pid):
 
 
 def test_workers_are_forked(sweeps):
-    driver = sweeps.start("train", "-m", *JOB, "trainer.epochs=100", "seed=0,1", "hydra.sweep.dir=s")
+    driver = sweeps.start("train", "-m", *JOB, "trainer.epochs=2000", "seed=0,1", "hydra.sweep.dir=s")
     sweeps.wait_for(lambda: len(list((sweeps.folder / "s").glob("*/run.json"))) == 2)
     by_parent = {pid: parent(pid) for pid in sweeps.processes()}
     (server,) = [pid for pid, above in by_parent.items() if above == driver.pid]
@@ -30,7 +30,7 @@ def test_workers_are_forked(sweeps):
 
 def test_workers_are_spawned_where_there_are_gpus(sweeps):
     sweeps.environment["CUDA_VISIBLE_DEVICES"] = "0"
-    driver = sweeps.start("train", "-m", *JOB, "trainer.epochs=100", "seed=0,1", "device=auto", "hydra.launcher.per_gpu=2",
+    driver = sweeps.start("train", "-m", *JOB, "trainer.epochs=2000", "seed=0,1", "device=auto", "hydra.launcher.per_gpu=2",
                           "hydra.sweep.dir=s")  # fmt: skip
     sweeps.wait_for(lambda: len(list((sweeps.folder / "s").glob("*/run.json"))) == 2)
     assert sorted(parent(pid) for pid in sweeps.processes()) == sorted([os.getpid(), driver.pid, driver.pid])
