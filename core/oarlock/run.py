@@ -182,7 +182,7 @@ class Run:
     def _seeder(self) -> Callable[[int], Any]:
         return generator_seeder(self.device)
 
-    def seed(self, number: int) -> None:
+    def seed_generator(self, number: int) -> None:
         """Seed Paddle's generator as a function of (seed, number), so that no resume can lose its state.
 
         Args:
@@ -194,7 +194,7 @@ class Run:
 
     def seed_step(self) -> None:
         """Seed Paddle's generator for the step to come, as the training loop does where a step may draw from it."""
-        self.seed(self.step)
+        self.seed_generator(self.step)
 
     def read_losses(self, losses: Sequence[Any]) -> list[float]:
         """The values of what `training_step` returned, waiting for the device once."""

@@ -191,7 +191,7 @@ def improves(value: float, best: float | None, direction: str) -> bool:
 
 def seed_moment(run: Run, moment: int) -> None:
     """Seed Paddle for what happens beside the steps, as a function of (seed, step, moment)."""
-    run.seed(-(4 * run.step + moment + 1))
+    run.seed_generator(-(4 * run.step + moment + 1))
 
 
 def call_at(run: Run, moment: int, hook: Any) -> None:
