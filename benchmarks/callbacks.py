@@ -1,8 +1,8 @@
 """What ten callbacks cost a step of *small*, beside the same run without them, in turns; and the same run once more.
 
 Ten do nothing after each step: what is left is the calls. Ten count steps, epochs and evaluations, and stand beside one hook
-that counts the same by hand. Ten look at the run after each step, and say that they change nothing of it, or say nothing: the
-weights' storage is looked at then. Ten count epochs alone. Beside all stand the default callbacks. Turns are those of
+that counts the same by hand. Ten look at the run after each step, and say that they change nothing of it, or say nothing, so that
+it has to be told from their code. Ten count epochs alone. Beside all stand the default callbacks. Turns are those of
 training.py; here the reference takes one before and after each of the others, and there are many rounds, since where a process
 happens to have its memory makes up to 3 % of such a step.
 """

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from oarlock.data import Batch, Data
     from oarlock.device import PrecisionPolicy
-    from oarlock.draws import HookStream
     from oarlock.evaluation import Metric
     from oarlock.feeding import Feeder
+    from oarlock.hook_stream import HookStream
     from oarlock.kept import Kept
     from oarlock.record import Draft, RunFolder
     from oarlock.schema import RootConfig

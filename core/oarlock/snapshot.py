@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from oarlock import checkpoint
-from oarlock.draws import HookStream, can_be_saved
 from oarlock.errors import RunFailed
+from oarlock.hook_stream import HookStream, can_be_saved
 from oarlock.run import Run
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from oarlock.checkpoint_clock import CheckpointClock
-from oarlock.draws import HookStream, can_be_saved
 from oarlock.errors import OarlockError, RunFailed, UserError, nearest
 from oarlock.evaluation import evaluate
 from oarlock.finite_watch import FiniteWatch
+from oarlock.hook_stream import HookStream, can_be_saved
 from oarlock.record import finite
 from oarlock.run import Run, mix
 from oarlock.signals import Signals
