@@ -7,6 +7,8 @@ formats carry no checksum: a flipped bit in them is another model.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -20,22 +22,54 @@ from oarlock.errors import Damaged
 
 MANIFEST = "MANIFEST.json"
 _CHUNK = 1 << 20
+_SCRATCH = ".scratch"
 
 
 @contextlib.contextmanager
 def scratch_folder(parent: Path, name: str = "new") -> Iterator[Path]:
     """A hidden folder in `parent`, which is made too; whatever still has its name at the end is removed.
 
+    What killed processes left of theirs is removed as well: a folder is locked as long as its process lives.
+
     Raises:
         OSError: it cannot be made.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=parent))
-    folder.chmod(0o755)
+    for left in parent.glob(f".{glob.escape(name)}.*{_SCRATCH}"):
+        with contextlib.suppress(OSError), _locked(left):  # somebody's who lives, gone meanwhile, or no locks here
+            shutil.rmtree(left, ignore_errors=True)
+    with contextlib.ExitStack() as locks:
+        while True:
+            folder = Path(tempfile.mkdtemp(suffix=_SCRATCH, prefix=f".{name}.", dir=parent))
+            try:
+                locks.enter_context(_locked(folder))
+            except (BlockingIOError, FileNotFoundError):
+                continue  # taken for somebody's who was killed before it was locked
+            except OSError:
+                break  # no locks on this file system: nobody removes what another process left
+            if folder.exists():
+                break
+        try:
+            folder.chmod(0o755)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        OSError: there is no such folder, or there are no locks on its file system.
+    """
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        yield folder
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
 
 
 def seal(folder: Path, target: Path) -> None:
