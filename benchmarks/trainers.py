@@ -52,15 +52,6 @@ PEER = {
     "jax": Peer("train_jax.py", "jax", "JAX, jitted step"),
     "jax-scan": Peer("train_jax.py", "jax", "JAX, epoch as one scan"),
     "oarlock-eager": Peer("train_oarlock.py", environments.OWN, "oarlock, engine=eager"),
-    "oarlock-again": Peer("train_oarlock.py", environments.OWN, "oarlock once more, the noise of this"),
-    "ten-idle-callbacks": Peer("train_oarlock.py", environments.OWN, "ten callbacks that do nothing after each step"),
-    "ten-callbacks": Peer("train_oarlock.py", environments.OWN, "ten that count steps, epochs and evaluations"),
-    "counts-by-hand": Peer("train_oarlock.py", environments.OWN, "what these ten count, in one hook without a call"),
-    "ten-watching-callbacks": Peer(
-        "train_oarlock.py", environments.OWN, "ten that look at the run after each step and say `changes_run = False`"
-    ),
-    "ten-reading-callbacks": Peer("train_oarlock.py", environments.OWN, "ten that look at it and say nothing"),
-    "ten-epoch-callbacks": Peer("train_oarlock.py", environments.OWN, "ten callbacks that count epochs"),
 }
 
 
@@ -143,10 +134,10 @@ class Trainer:
         self._reports.close()
 
 
-def run_round(variants, spec, folder, threads, turn_count, turn_seconds, reference=OARLOCK, every=3):
+def run_round(variants, spec, folder, threads, turn_count, turn_seconds, reference=OARLOCK):
     """One round: new processes, and their turns.
 
-    The reference takes a turn after every few of the others, so that each of them is compared with the two turns of the
+    The reference takes a turn after every three of the others, so that each of them is compared with the two turns of the
     reference around its own. The order of the others rotates.
 
     Args:
@@ -157,7 +148,6 @@ def run_round(variants, spec, folder, threads, turn_count, turn_seconds, referen
         turn_count: turns of each.
         turn_seconds: seconds of a turn, at least; it ends with the epoch.
         reference: whom the others are compared with.
-        every: so many turns of others lie between two of the reference.
 
     Returns:
         For each variant that took part: seconds of an epoch (median of the turns), the ratio to the reference's (median of
@@ -210,10 +200,10 @@ def run_round(variants, spec, folder, threads, turn_count, turn_seconds, referen
         for number in range(turn_count):
             others = [variant for variant in trainers if variant != reference]
             others = others[number % max(1, len(others)) :] + others[: number % max(1, len(others))]
-            for start in range(0, max(1, len(others)), every):
+            for start in range(0, max(1, len(others)), 3):
                 if start == 0 and reference in trainers:
                     take_turn(reference)
-                group = [variant for variant in others[start : start + every] if take_turn(variant)]
+                group = [variant for variant in others[start : start + 3] if take_turn(variant)]
                 if reference not in trainers or not take_turn(reference):
                     raise Failed(f"{reference}: {missing[reference]}")
                 around = statistics.mean(turns[reference][-2:])

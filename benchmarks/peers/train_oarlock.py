@@ -16,18 +16,9 @@ import oarlock
 
 
 def main(variant, spec):
-    callbacks = ["progress", "early_stopping", "turns"]
-    ten = {
-        "ten-callbacks": "counter", "ten-idle-callbacks": "idler", "ten-epoch-callbacks": "epoch_counter",
-        "ten-reading-callbacks": "reader", "ten-watching-callbacks": "watcher",
-    }  # fmt: skip
-    if variant in ten:
-        callbacks += [f"{ten[variant]}_{number}" for number in range(10)]
-    if variant == "counts-by-hand":
-        callbacks.append("counts_by_hand")
     engine = ["trainer.engine=eager"] if variant == "oarlock-eager" else []
     oarlock.train([
-        *spec.overrides, *engine, f"callback=[{','.join(callbacks)}]", "callback.early_stopping.patience=1000000",
+        *spec.overrides, *engine, "callback=[progress,early_stopping,turns]", "callback.early_stopping.patience=1000000",
         "device=cpu", f"trainer.batch_size={spec.batch_size}", "trainer.drop_last=true", "trainer.epochs=1000000",
         f"trainer.evaluation_batch_size={specs.EVALUATION_BATCH}", f"hydra.run.dir={spec.folder}/run-{os.getpid()}",
     ])  # fmt: skip

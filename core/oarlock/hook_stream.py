@@ -1,4 +1,4 @@
-"""Paddle's random numbers for hooks on each step."""
+"""Paddle's random numbers for what happens between the steps."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def can_be_saved() -> bool:
 
 
 class HookStream:
-    """One stream of random numbers over all steps, for the hooks after them, on a CPU.
+    """One stream of random numbers over a whole run, for its hooks and evaluations, on a CPU.
 
-    The generator itself is the stream, also while a step is made that draws nothing, so that such steps cost nothing. Who
-    seeds the generator for anything else calls `leave` first.
+    The generator itself is the stream, also while a step is made that draws nothing, so that it costs nothing. Who seeds the
+    generator for anything else calls `leave` first.
 
     Args:
         seed: where the stream begins.

@@ -57,14 +57,16 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
                  if not isinstance(schedule, paddle.optimizer.lr.ReduceOnPlateau)]  # fmt: skip
 
     run.hook.on_run_start(run=run)
-    on_step_end = run.joined("on_step_end", "run")  # a callback may have registered one
-    stream = run.hook_stream = _hook_stream(run)
-    # Without a stream of their own, hooks draw from what is left of the step's.
-    seeds = run.feeder.draws or (stream is None and _may_draw(run))
+    on_step_end = run.caller("on_step_end")  # a callback may have registered one
+    run.hook_stream = _hook_stream(run)
+    hooks_draw = _may_draw(run)
+    stream = run.hook_stream if hooks_draw else None
+    # Where hooks have no stream of their own, they draw from what is left of the step's.
+    seeds = run.feeder.draws or (hooks_draw and stream is None)
     run.model.train()
     while not _finished(run) or _epoch_end_pending(run):
         if run.position == 0:
-            call_at(run, EPOCH_START, run.hook.on_epoch_start)
+            call_at(run, EPOCH_START, "on_epoch_start")
         epoch_complete = True
         steps = run.feeder.epoch(run.epoch, run.position, reuse=not getattr(step_function, "keeps_batches", True))
         while True:
@@ -79,9 +81,10 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
             watch.add(loss)
             for schedule in schedules:
                 schedule.step()
-            if stream is not None and stream.away:
-                stream.enter()
-            on_step_end(run)
+            if on_step_end:
+                if stream is not None and stream.away:
+                    stream.enter()
+                on_step_end(run)
             if unit == "step" and run.step % period == 0:
                 _evaluate(run, watch)
             if signals.received or clock.due():
@@ -99,7 +102,7 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
         if epoch_complete:
             if unit == "epoch" and (run.epoch + 1) % period == 0:
                 _evaluate(run, watch)
-            call_at(run, EPOCH_END, run.hook.on_epoch_end)
+            call_at(run, EPOCH_END, "on_epoch_end")
             run.epoch += 1
             run.position = 0
             if clock.due(epoch_ended=True):
@@ -120,7 +123,7 @@ def finish(run: Run) -> None:
         for name, weights in run.best_weights.items():
             own[name].set_value(weights)
     run.model.eval()
-    seed_moment(run, TEST)
+    run.seed_generator(_number(run, TEST))
     if run.data.test is not None:
         run.metrics.update({f"test/{name}": value for name, value in evaluate(run, run.data.test).items()})
     if run.status == "running":
@@ -128,13 +131,13 @@ def finish(run: Run) -> None:
 
 
 def _may_draw(run: Run) -> bool:
-    """Whether a hook on each step may draw random numbers; one that says `changes_run = False` does not."""
+    """Whether a hook on each step may draw Paddle's random numbers; one that says `changes_run = False` does not."""
     return any(getattr(hook.plugin, "changes_run", True) for hook in run.hook.on_step_end.get_hookimpls())
 
 
 def _hook_stream(run: Run) -> HookStream | None:
-    """What the hooks on each step draw from; None where they draw nothing, or it cannot be saved."""
-    if run.device != "cpu" or not _may_draw(run) or not can_be_saved():
+    """What hooks draw from; None where it cannot be saved."""
+    if run.device != "cpu" or not can_be_saved():
         return None
     return run.hook_stream or HookStream(mix(run.config.seed, HOOKS))
 
@@ -156,8 +159,9 @@ def _evaluate(run: Run, watch: FiniteWatch) -> None:
     watch.check()
     epoch = run.epoch + (run.position > 0)  # how many have begun; after the last one none has
     run.evaluated_step = run.step
-    seed_moment(run, VALIDATION)
-    run.hook.on_evaluation_start(run=run)
+    prepare_moment(run, VALIDATION)
+    if call := run.caller("on_evaluation_start"):
+        call(run)
     metrics = {"train/loss": run.loss_sum / run.loss_count} if run.loss_count else {}
     run.loss_sum, run.loss_count = 0.0, 0
     if run.data.valid is not None:
@@ -178,7 +182,8 @@ def _evaluate(run: Run, watch: FiniteWatch) -> None:
     if run.record is not None:
         run.record.append_metrics(row)
     log.info("epoch %d step %d %s", epoch, run.step, " ".join(f"{key}={metrics[key]:.6g}" for key in metrics))
-    run.hook.on_evaluation_end(run=run, metrics=dict(metrics))
+    if call := run.caller("on_evaluation_end"):
+        call(run, dict(metrics))
     run.pauses += 1
 
 
@@ -189,14 +194,22 @@ def improves(value: float, best: float | None, direction: str) -> bool:
     return best is None or (value > best if direction == "max" else value < best)
 
 
-def seed_moment(run: Run, moment: int) -> None:
-    """Seed Paddle for what happens beside the steps, as a function of (seed, step, moment)."""
-    run.seed_generator(-(4 * run.step + moment + 1))
-
-
-def call_at(run: Run, moment: int, hook: Any) -> None:
-    """Call a hook at a moment, after seeding for it where somebody implements it."""
-    if hook.get_hookimpls():
-        seed_moment(run, moment)
-        hook(run=run)
+def call_at(run: Run, moment: int, hook: str) -> None:
+    """Call a hook at a moment beside the steps, where somebody implements it."""
+    if call := run.caller(hook):
+        prepare_moment(run, moment)
+        call(run)
         run.pauses += 1
+
+
+def prepare_moment(run: Run, moment: int) -> None:
+    """Have what happens now draw the numbers that it would draw after a resume too."""
+    if run.hook_stream is None:
+        run.seed_generator(_number(run, moment))
+    elif run.hook_stream.away:
+        run.hook_stream.enter()
+
+
+def _number(run: Run, moment: int) -> int:
+    """The number of a moment beside the steps, which no other has."""
+    return -(4 * run.step + moment + 1)

@@ -129,7 +129,12 @@ def test_a_bar_that_is_missed_is_shown_as_missed():
     records["callbacks"] = {
         "date": "2026-01-01", "processor": "one", "cores": 2, "python": "3.11", "versions": {"oarlock": "1"},
         "commit": "abc", "bar": 1.02,
-        "figures": {"ten-callbacks": {"microseconds_per_step": summary(20.0), "ratio": summary(1.025)}},
+        "rounds": 3, "barred": ["ten count"], "beyond": summary(1.0),
+        "figures": {
+            "ten count": {
+                "microseconds_per_step": summary(20.0), "ratio": summary(1.025), "ratio_of_medians": summary(1.025)
+            }
+        },
     }  # fmt: skip
     text = page.page(records)
-    assert "step × without | 1.025 (1.015 to 1.035) | ≤ 1.02 | **missed** |" in text
+    assert "callbacks, ten count: step × without | 1.025 (1.015 to 1.035) | ≤ 1.02 | **missed** |" in text

@@ -1,4 +1,4 @@
-"""A hook on each step that draws random numbers draws the same wherever the run was cut, in every engine."""
+"""What draws random numbers between the steps draws the same wherever the run was cut, in every engine."""
 
 from __future__ import annotations
 
@@ -44,9 +44,47 @@ class Noise:
         import paddle
         paddle.rand([1])
 
+@component
+class Moments:
+    """Adds noise to the weights at every moment beside the steps, and draws while the model is measured."""
+
+    changes_run = True
+
+    def add(self, run):
+        import paddle
+        weight = run.model.parameters()[0]
+        with paddle.no_grad():
+            weight.set_value(weight + 0.01 * paddle.randn(weight.shape))
+
+    @hookimpl
+    def on_epoch_start(self, run):
+        self.add(run)
+
+    @hookimpl
+    def on_epoch_end(self, run):
+        self.add(run)
+
+    @hookimpl
+    def on_run_start(self, run):
+        run.model.register_forward_post_hook(shaken)
+
+    @hookimpl
+    def on_evaluation_start(self, run):
+        self.add(run)
+
+    @hookimpl(wrapper=True)
+    def on_evaluation_end(self, run):
+        yield
+        self.add(run)
+
+def shaken(layer, inputs, output):
+    import paddle
+    return output if layer.training else output + 0.1 * paddle.randn(output.shape)
+
 @hookimpl
 def register_components(register):
     register("callback/noise", Noise)
+    register("callback/moments", Moments)
 '''
 
 
@@ -66,6 +104,25 @@ def test_noise_is_the_same_wherever_the_run_was_cut(oarlock, plugin, tmp_path, w
         assert killed.returncode == 9
         assert oarlock("resume", f"at{died}", env=env).returncode == 0
         assert equal_ends(tmp_path / "compiled", tmp_path / f"at{died}")
+
+
+@pytest.mark.parametrize("words", [["callback.noise.start=1000"], ["callback.noise.start=1000", "model.dropout=0.3"],
+                                   ["callback.noise.every=3"]], ids=["alone", "beside-dropout", "beside-noise"])  # fmt: skip
+def test_what_is_drawn_beside_the_steps_is_the_same_wherever_the_run_was_cut(oarlock, plugin, tmp_path, words):
+    env = plugin(PARTS)
+    job = ["train", "model.widths=[8]", "trainer.epochs=3", "trainer.evaluate_every=7 step", "callback=[moments,noise]",
+           "trainer.checkpoint.every_steps=4", "trainer.drop_last=false", *words]  # fmt: skip
+    for engine in ("compiled", "eager"):
+        done = oarlock(*job, f"trainer.engine={engine}", f"hydra.run.dir={engine}", env=env)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert equal_ends(tmp_path / "compiled", tmp_path / "eager")
+    for died in ("29", "34", "45", "70"):
+        killed = oarlock(*job, "trainer.engine=compiled", f"hydra.run.dir=at{died}", env={**env, "DIE_AT": died})
+        assert killed.returncode == 9
+        assert oarlock("resume", f"at{died}", env=env).returncode == 0
+        assert equal_ends(tmp_path / "compiled", tmp_path / f"at{died}")
+    rows = [json.loads(line) for line in (tmp_path / "eager" / "metrics.jsonl").read_text().splitlines()]
+    assert len({row["valid/loss"] for row in rows}) == len(rows)
 
 
 # As with Paddle 2.6: then each step is seeded for the hooks, though a compiled one draws nothing itself.
