@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import MethodType
 from typing import Any
 
 import pluggy
@@ -26,15 +27,25 @@ def in_order(calls: Sequence[tuple[Callable[..., Any], Sequence[str]]], given: S
     """One function of exactly the `given` positional arguments that makes all calls, each with what it takes.
 
     Every call has a place of its own in the code, as if somebody had written them one below the other: CPython is quick where
-    it meets one function again and again (PEP 659), which it does not in a loop over many.
+    it meets one function again and again (PEP 659), which it does not in a loop over many. What is called are defaults of
+    further arguments, and of a method its function and its object: there CPython finds them with the fewest reads of memory.
 
     Args:
         calls: the functions, and which of the arguments each takes.
         given: the names of the arguments.
     """
-    scope: dict[str, Any] = {f"call_{number}": function for number, (function, _) in enumerate(calls)}
-    lines = [f"    call_{number}({', '.join(takes)})" for number, (_, takes) in enumerate(calls)]
-    source = "\n".join([f"def in_order({', '.join(given)}):", *lines, "    return None"])
+    scope: dict[str, Any] = {}
+    lines = []
+    for number, (function, takes) in enumerate(calls):
+        arguments = list(takes)
+        if isinstance(function, MethodType):
+            scope[f"object_{number}"] = function.__self__
+            arguments.insert(0, f"object_{number}")
+            function = function.__func__
+        scope[f"call_{number}"] = function
+        lines.append(f"    call_{number}({', '.join(arguments)})")
+    parameters = [*given, *(f"{name}={name}" for name in scope)]
+    source = "\n".join([f"def in_order({', '.join(parameters)}):", *lines, "    return None"])
     exec(compile(source, "<hooks in order>", "exec"), scope)
     made: Callable[..., None] = scope["in_order"]
     return made

@@ -37,6 +37,27 @@ def test_all_are_called_in_their_order_with_what_they_take(takes):
     assert [call(function, **values) for function, _ in calls] == list(range(len(takes)))
 
 
+def test_methods_of_all_kinds_are_called_on_what_they_are_of():
+    made = []
+
+    class Some:
+        def of_one(self, run):
+            made.append((self, run))
+
+        @classmethod
+        def of_all(cls):
+            made.append(cls)
+
+        @staticmethod
+        def of_none(run):
+            made.append(run)
+
+    one, other = Some(), Some()
+    calls = [(one.of_one, ["run"]), (other.of_one, ["run"]), (Some.of_all, []), (one.of_none, ["run"])]
+    in_order(calls, ["run"])(7)
+    assert made == [(one, 7), (other, 7), Some, 7]
+
+
 def test_an_error_ends_the_row():
     made = []
 

@@ -116,8 +116,14 @@ def open_bundle(path: Path) -> Bundle:
         Damaged: a file is missing or changed.
     """
     if not (path / BUNDLE).is_file():
-        raise UserError(f"{shown_path(path)}: not a bundle (it has no {BUNDLE}).\n"
-                        "Make one with: oarlock export RUN --to DIR")  # fmt: skip
+        inside = [found.parent for found in (*path.glob(f"*/{BUNDLE}"), *path.glob(f"*/*/{BUNDLE}"))]
+        newest = max(inside, key=lambda one: (int(one.name) if one.name.isdecimal() else -1, one), default=None)
+        instead = (
+            "Make one with: oarlock export RUN --to DIR"
+            if newest is None
+            else f"The newest in it is {shown_path(newest)}."
+        )
+        raise UserError(f"{shown_path(path)}: not a bundle (it has no {BUNDLE}).\n{instead}")
     verify(path)
     try:
         values = json.loads((path / BUNDLE).read_text(encoding="utf-8"))

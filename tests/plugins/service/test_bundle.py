@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import string
 from pathlib import Path
 
@@ -55,6 +56,15 @@ def test_a_changed_file_is_noticed_and_named(bundle, how):
 def test_what_is_none(tmp_path):
     with pytest.raises(UserError, match=r"not a bundle .*\nMake one with: oarlock export"):
         open_bundle(tmp_path)
+
+
+def test_a_folder_of_models_is_none_and_its_newest_version_is_named(bundle, tmp_path):
+    models = tmp_path / "models"
+    for version in ("9", "10"):
+        shutil.copytree(bundle, models / "digits" / version)
+    for folder in (models, models / "digits"):
+        with pytest.raises(UserError, match=rf"not a bundle .*\nThe newest in it is {models}/digits/10\.$"):
+            open_bundle(folder)
 
 
 def test_an_engine_that_is_none(exported):

@@ -317,7 +317,7 @@ def test_a_bundle_that_is_none_or_damaged(bundle, digits, oarlock, tmp_path):
     write(tmp_path / "in.npy", digits[:3])
     done = oarlock("predict", ".", "--input", "in.npy", "--output", "out.csv")
     assert (done.returncode, done.stderr) == (
-        2, "error: .: not a bundle (it has no bundle.json).\nMake one with: oarlock export RUN --to DIR\n"
+        2, "error: .: not a bundle (it has no bundle.json).\nThe newest in it is bundle.\n"
     )  # fmt: skip
     (bundle / "model.onnx").write_bytes(b"")
     done = oarlock("predict", "bundle", "--input", "in.npy", "--output", "out.csv")
