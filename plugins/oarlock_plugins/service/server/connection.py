@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
+import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -15,6 +17,7 @@ from oarlock_plugins.service.server.exchange import Exchange, request_id
 from oarlock_plugins.service.server.refusals import RETRY_SECONDS, Refused
 
 _HEAD_BYTES = 64 << 10
+_UPGRADE = (b"upgrade", b"http2-settings")
 
 
 class Connection(HttpToolsProtocol):
@@ -28,6 +31,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(**options)
         self.application, self._settings = application, application.settings
         self._head_bytes = 0
+        self._ended = False  # whether a request ended in what was just received
         self._timer: asyncio.TimerHandle | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
         self._idle_since = 0.0
@@ -35,6 +39,9 @@ class Connection(HttpToolsProtocol):
         self._shed = False
         self._direct: Direct | None = None  # whose body is not complete yet
         self._defaults: tuple[object, bytes] = (None, b"")
+        # Whether the present request asked for another protocol; then its head without that, and where the rest begins.
+        self._upgrade = False
+        self._again: tuple[bytes, int] | None = None
 
     def default_headers(self) -> bytes:
         """Those that uvicorn gives every answer, the date; it makes a new list of them each second."""
@@ -62,13 +69,21 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
+        self._ended = False
         super().data_received(data)
+        rest: Any = data
+        while self._again is not None and not self.transport.is_closing():
+            (head, start), self._again = self._again, None
+            super().data_received(head)
+            rest = memoryview(rest)[start:]
+            if rest:
+                super().data_received(rest)
         if self._direct is not None and self._timer is None and not self.transport.is_closing():
             self._timer = self.loop.call_later(self._settings.body_seconds, self._body_too_slow)
         if self._head_bytes < 0:
             return
-        # The head is not complete yet.
-        self._head_bytes += len(data)
+        # The head is not complete yet. Behind another request, where it began is not known.
+        self._head_bytes += 0 if self._ended else len(data)
         if self._head_bytes > _HEAD_BYTES:
             self._refuse(431, f"the head of a request has at most {_HEAD_BYTES} bytes", "head_too_large")
         elif self._timer is None and not self.transport.is_closing():
@@ -79,6 +94,9 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and any(name == b"upgrade" for name, _ in self.headers):
+            self._upgrade = True
+            return
         self._head_bytes = -1
         self._disarm()
         idle = not self.pipeline and (self.cycle is None or self.cycle.response_complete)
@@ -126,6 +144,9 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._upgrade:
+            return
+        self._ended = True
         self._disarm()
         self._ignored = 0
         if self._direct is not None:
@@ -176,7 +197,23 @@ class Connection(HttpToolsProtocol):
         self._refuse(400, msg, "malformed")
 
     def _unsupported_upgrade_warning(self) -> None:
-        """The request is answered without the upgrade; there is nothing to warn of."""
+        """What uvicorn calls where a request asks for another protocol, as Java's client does for HTTP/2 on each first one.
+
+        A server may ignore that (RFC 9110, 7.8), but the parser takes what follows the head for the other protocol's. So the
+        request is read again without it.
+        """
+        if not self._upgrade:  # CONNECT, which is answered as it is
+            return
+        self._upgrade = False
+        found: Any = sys.exc_info()[1]
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        for name, value in self.headers:
+            if name == b"connection":
+                value = b",".join(one for one in value.split(b",") if one.strip().lower() not in _UPGRADE)
+            if name not in _UPGRADE:
+                lines.append(b"%b: %b" % (name, value))
+        self._again = b"\r\n".join([*lines, b"", b""]), found.args[0]
+        self.parser = httptools.HttpRequestParser(self)
 
     def _arm(self) -> None:
         self._timer = self.loop.call_later(self._settings.header_seconds, self._too_slow)

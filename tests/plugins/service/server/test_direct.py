@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import struct
+import threading
 import time
 from types import SimpleNamespace
 
@@ -93,6 +94,43 @@ def test_both_ways_are_one(service, path, made, status):
     asgi = told(service.raw(head("POST", path, None, *more) + chunked(body)))
     assert direct == asgi
     assert int(direct[0].split()[1]) == status
+
+
+UPGRADE = ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAAA"]
+
+
+@pytest.mark.parametrize("pause", [0, 0.05])
+@pytest.mark.parametrize("framed", [True, False])
+def test_a_wish_for_another_protocol_is_passed_over(service, framed, pause):
+    """As Java's client says it in its first request."""
+    body, usual = as_json(ROWS)[0], service.raw(head("POST", PATH, len(as_json(ROWS)[0])) + as_json(ROWS)[0], timeout=1)
+    sent = body if framed else chunked(body)
+    with socket.create_connection((service.host, service.port), timeout=10) as connection:
+        for more in (UPGRADE, UPGRADE, []):
+            whole = head("POST", PATH, len(body) if framed else None, *more) + sent
+            for part in (whole[:40], whole[40:-30], whole[-30:]):
+                connection.sendall(part)
+                time.sleep(pause)
+            received = b""
+            while not received.endswith(b"}"):
+                received += connection.recv(1 << 16)
+            assert told(received) == told(usual)
+
+
+def test_a_wish_for_another_protocol_among_what_is_pipelined(service):
+    body = as_json(ROWS)[0]
+    one = head("GET", "/v2/models/toy", 0, *UPGRADE) + head("POST", PATH, len(body), *UPGRADE) + body
+    last = head("POST", PATH, len(body), "Connection: close, Upgrade", "Upgrade: h2c") + body
+    with socket.create_connection((service.host, service.port), timeout=10) as connection:
+        sender = threading.Thread(target=connection.sendall, args=(one * 400 + last,))
+        sender.start()
+        answers = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+        sender.join()
+    assert answers.count(b"HTTP/1.1 200") == 801
+    assert service.raw(b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\n\r\n", timeout=1)[:12] in (
+        b"", b"HTTP/1.1 400", b"HTTP/1.1 404", b"HTTP/1.1 405"
+    )  # fmt: skip
+    assert service.infer(ROWS)[0] == 200
 
 
 def test_a_token_is_asked_for_both_ways(serve, models):
