@@ -116,13 +116,13 @@ def open_bundle(path: Path) -> Bundle:
         Damaged: a file is missing or changed.
     """
     if not (path / BUNDLE).is_file():
-        inside = [found.parent for found in (*path.glob(f"*/{BUNDLE}"), *path.glob(f"*/*/{BUNDLE}"))]
-        newest = max(inside, key=lambda one: (int(one.name) if one.name.isdecimal() else -1, one), default=None)
-        instead = (
-            "Make one with: oarlock export RUN --to DIR"
-            if newest is None
-            else f"The newest in it is {shown_path(newest)}."
-        )
+        found = [one.parent for depth in ("*", "*/*") for one in path.glob(f"{depth}/{BUNDLE}")]
+        # What is being written is hidden.
+        found = [one for one in found if not any(part.startswith(".") for part in one.relative_to(path).parts)]
+        instead = "Make one with: oarlock export RUN --to DIR"
+        if found:
+            newest = max(found, key=lambda one: (int(one.name) if one.name.isdecimal() else -1, one))
+            instead = f"The newest in it is {shown_path(newest)}."
         raise UserError(f"{shown_path(path)}: not a bundle (it has no {BUNDLE}).\n{instead}")
     verify(path)
     try:

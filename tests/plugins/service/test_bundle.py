@@ -60,11 +60,15 @@ def test_what_is_none(tmp_path):
 
 def test_a_folder_of_models_is_none_and_its_newest_version_is_named(bundle, tmp_path):
     models = tmp_path / "models"
-    for version in ("9", "10"):
+    for version in ("9", "10", ".new.abcdefgh.scratch"):
         shutil.copytree(bundle, models / "digits" / version)
     for folder in (models, models / "digits"):
         with pytest.raises(UserError, match=rf"not a bundle .*\nThe newest in it is {models}/digits/10\.$"):
             open_bundle(folder)
+    for version in ("9", "10"):
+        shutil.rmtree(models / "digits" / version)
+    with pytest.raises(UserError, match="oarlock export"):
+        open_bundle(models / "digits")
 
 
 def test_an_engine_that_is_none(exported):

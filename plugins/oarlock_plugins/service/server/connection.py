@@ -214,6 +214,9 @@ class Connection(HttpToolsProtocol):
                 lines.append(b"%b: %b" % (name, value))
         self._again = b"\r\n".join([*lines, b"", b""]), found.args[0]
         self.parser = httptools.HttpRequestParser(self)
+        # As uvicorn makes its own: bytes behind a last request are passed over.
+        if hasattr(self.parser, "set_dangerous_leniencies"):
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
     def _arm(self) -> None:
         self._timer = self.loop.call_later(self._settings.header_seconds, self._too_slow)

@@ -127,6 +127,10 @@ def test_a_wish_for_another_protocol_among_what_is_pipelined(service):
         answers = b"".join(iter(lambda: connection.recv(1 << 16), b""))
         sender.join()
     assert answers.count(b"HTTP/1.1 200") == 801
+    # Bytes behind a last request do not come before its answer.
+    assert service.raw(last + b"more").startswith(b"HTTP/1.1 200")
+    get = head("GET", "/v2/models/toy", 0, "Connection: close, Upgrade", "Upgrade: h2c")
+    assert service.raw(get + b"more").startswith(b"HTTP/1.1 200")
     assert service.raw(b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\n\r\n", timeout=1)[:12] in (
         b"", b"HTTP/1.1 400", b"HTTP/1.1 404", b"HTTP/1.1 405"
     )  # fmt: skip
