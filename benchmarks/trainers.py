@@ -18,6 +18,7 @@ from workloads import PEERS
 CHECKPOINT_SECONDS = 60  # the default of trainer.checkpoint.every_seconds
 START_SECONDS = 300
 TURN_SECONDS = 120
+EVERY = 3  # so many turns of others lie between two of the reference
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class Trainer:
 def run_round(variants, spec, folder, threads, turn_count, turn_seconds, reference=OARLOCK):
     """One round: new processes, and their turns.
 
-    The reference takes a turn after every three of the others, so that each of them is compared with the two turns of the
+    The reference takes a turn after every few of the others, so that each of them is compared with the two turns of the
     reference around its own. The order of the others rotates.
 
     Args:
@@ -200,10 +201,10 @@ def run_round(variants, spec, folder, threads, turn_count, turn_seconds, referen
         for number in range(turn_count):
             others = [variant for variant in trainers if variant != reference]
             others = others[number % max(1, len(others)) :] + others[: number % max(1, len(others))]
-            for start in range(0, max(1, len(others)), 3):
+            for start in range(0, max(1, len(others)), EVERY):
                 if start == 0 and reference in trainers:
                     take_turn(reference)
-                group = [variant for variant in others[start : start + 3] if take_turn(variant)]
+                group = [variant for variant in others[start : start + EVERY] if take_turn(variant)]
                 if reference not in trainers or not take_turn(reference):
                     raise Failed(f"{reference}: {missing[reference]}")
                 around = statistics.mean(turns[reference][-2:])

@@ -177,7 +177,8 @@ def hooks() -> str:
         "and in list order within a group. `@hookimpl(tryfirst=True)` and `@hookimpl(trylast=True)` move one to the "
         "front or to the back. Plugin modules are called in the order of their entry points' names. A wrapper "
         "(`@hookimpl(wrapper=True)`) is refused on `forward`, `compute_loss`, `compute_penalty`, `after_backward`, "
-        "`on_step_end` and `prepare_parameters`.",
+        "`on_step_end` and `prepare_parameters`. What a component registers with `run.manager` in `on_run_start` is called; "
+        "what is registered later may not be.",
         "",
     ]
     for phase, members in HOOKS.items():

@@ -49,7 +49,7 @@ class Run:
         destination: where that is or will be; a trial of a large sweep may never get it.
         status: running, completed, early_stopped, pruned, interrupted or failed; checked after `oarlock check`.
         kept: what a process that makes several runs keeps between them: `run.kept.get(kind, key, make)`.
-        hook: the run's own hook relay; a new group's hooks are called through it.
+        manager, hook: pluggy's manager of the run's own components, and its relay, through which a new group's hooks are called.
     """
 
     model: paddle.nn.Layer

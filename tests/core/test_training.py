@@ -199,6 +199,44 @@ def test_hooks_of_the_caller(run, tmp_path):
     assert heard == [0, 0, 1, 1]
 
 
+def test_wrappers_and_what_is_registered_at_the_start_are_called_beside_the_steps(tmp_path):
+    called = []
+
+    class Late:
+        @hookimpl
+        def on_epoch_end(self):
+            called.append("late end")
+
+        @hookimpl
+        def on_step_end(self, run):
+            called.append(f"late step {run.step}")
+
+    class Inner:
+        @hookimpl
+        def on_run_start(self, run):
+            run.manager.register(Late())
+
+        @hookimpl
+        def on_evaluation_end(self, metrics, run):
+            called.append(f"evaluated at {run.step}: {'valid/loss' in metrics}")
+
+    class Outer:
+        @hookimpl(wrapper=True)
+        def on_evaluation_end(self, run):
+            called.append("before")
+            yield
+            called.append("after")
+
+        @hookimpl(wrapper=True)
+        def on_epoch_start(self):
+            called.append("start")
+            return (yield)
+
+    job = [*QUICK[:2], "trainer.epochs=1", "trainer.batch_size=539", f"hydra.run.dir={tmp_path / 'run'}"]
+    package.train(job, hooks=[Inner(), Outer()])
+    assert called == ["start", "late step 1", "late step 2", "before", "evaluated at 2: True", "after", "late end"]
+
+
 @pytest.mark.parametrize(
     ("hooks", "message"),
     [
