@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from oarlock_plugins.engines import private
-from oarlock_plugins.engines.rewriting import at_end, before, editing, into_scope, variable
+from oarlock_plugins.engines.rewriting import at_end, before, editing, into_scope, name_in_scope, variable
 
 # Numbers of a parameter that is updated together with others; of a larger one the call is a small part of its update.
 MOST_NUMBERS = 1 << 15
@@ -179,6 +179,4 @@ def _alike(op: Any) -> Any:
 
 def _name(value: Any) -> str:
     """A variable's name in the scope; '' for what an operator computes."""
-    op = value.get_defining_op()
-    attribute = {"builtin.parameter": "parameter_name", "pd_op.data": "name"}.get(op.name())
-    return op.attrs()[attribute] if attribute else ""
+    return name_in_scope(value.get_defining_op())

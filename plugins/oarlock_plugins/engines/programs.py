@@ -53,13 +53,16 @@ class Program:
 
         return [Batch(each(batch.inputs, variable), each(batch.targets, variable)) for batch in batches]
 
-    def finish(self, shared: dict[str, Any], fetches: Sequence[Any], memory: FlatMemory | None = None) -> None:
+    def finish(
+        self, shared: dict[str, Any], results: Sequence[Any], read_at_once: bool, memory: FlatMemory | None = None
+    ) -> None:
         """Make it ready to run.
 
         Args:
             shared: the live tensors by the names of the variables that are theirs.
-            fetches: what it returns.
-            memory: what they may be moved to, so that one operator updates many of them.
+            results: what it returns.
+            read_at_once: whether nobody looks at results after the next run.
+            memory: what the live tensors may be moved to, so that one operator updates many of them.
         """
         import paddle
 
@@ -72,7 +75,7 @@ class Program:
                 paddle.disable_static()
         self._shared = shared
         keep = _bytes(self.main) < MOST_KEPT
-        with rewriting.held(self.main, fetches) as results:
+        with rewriting.held(self.main, results) as present:
             rewriting.drop_duplicates(self.main)
             if isinstance(self._place, paddle.CPUPlace):  # elsewhere nothing of it was tried
                 for name, value in peephole.rewrite(self.main).items():
@@ -85,7 +88,7 @@ class Program:
         wholes = [paddle.zeros([places(group.sizes)[1]], shared[group.members[0][0]].dtype) for group in self._groups]
         for group, whole in zip(self._groups, wholes, strict=True):
             private.share(self.scope, group.gradient, whole)
-        self._run = private.Direct(self.main, self.scope, self._place, self._names, results, keep)
+        self._run = private.Direct(self.main, self.scope, self._place, self._names, present, keep, read_at_once)
         self._lay_gradients(wholes)
 
     def remember(self, run: Any) -> bool:

@@ -53,6 +53,33 @@ def into_scope(value: Any, name: str) -> None:
     paddle._pir_ops.set_persistable_value(value, name)
 
 
+def results_into_scope(program: Any, results: Sequence[Any]) -> list[str]:
+    """Have what a program computes be variables of the scope.
+
+    Returns:
+        their names, in the order of the results; none where one of them is there already, as what the program is fed with.
+    """
+    names = [f"oarlock_result_{number}" for number in range(len(results))]
+    if any(one.persistable or name_in_scope(one.get_defining_op()) for one in results):
+        return []
+    with editing(program) as block:
+        at_end(block)
+        for result, name in zip(results, names, strict=True):
+            into_scope(result, name)
+    return names
+
+
+def name_in_scope(op: Any) -> str:
+    """The variable of the scope that an operator reads or leaves there; '' for one that does neither."""
+    attribute = {"builtin.parameter": "parameter_name", "pd_op.data": "name", "builtin.shadow_output": "output_name"}
+    return op.attrs()[attribute[op.name()]] if op.name() in attribute else ""
+
+
+def names_in_scope(program: Any) -> set[str]:
+    """The variables of the scope that a program reads or leaves there."""
+    return {name_in_scope(op) for op in program.global_block().ops} - {""}
+
+
 def variable(name: str, shape: Sequence[int], dtype: Any, kept: bool = True) -> Any:
     """A variable that is in the scope when the program runs.
 

@@ -1,0 +1,69 @@
+"""Programs that are run without Paddle's `Executor.run`: their results, read at once or kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+
+from oarlock_plugins.engines import private, rewriting
+
+INPUT = np.arange(-4, 8, dtype="float32").reshape(3, 4)
+
+
+def direct(build, read_at_once):
+    """A program of one input that is ready to run."""
+    paddle.enable_static()
+    try:
+        main = paddle.static.Program()
+        with paddle.static.program_guard(main):
+            results = build(paddle.static.data("x", INPUT.shape, "float32"))
+    finally:
+        paddle.disable_static()
+    scope, place = paddle.static.Scope(), paddle.CPUPlace()
+    return private.Direct(main, scope, place, ["x"], results, keep=True, read_at_once=read_at_once), main
+
+
+def given(factor):
+    """An input, and the tensor that has to live as long as a program is fed with it."""
+    array = INPUT * np.float32(factor)
+    return array, paddle.to_tensor(array)
+
+
+PROGRAMS = {
+    "a number": lambda x: [(x * 2).mean()],
+    "two results": lambda x: [x + 1, (x * x).sum()],
+    "one that is computed with, too": lambda x: [y := x.exp(), y.mean()],
+    "what it is fed with": lambda x: [x, x.mean()],
+}
+
+
+@pytest.mark.parametrize("build", PROGRAMS.values(), ids=PROGRAMS)
+@pytest.mark.parametrize("read_at_once", [False, True])
+def test_each_run_has_results_of_its_own_feeds(build, read_at_once):
+    run, _ = direct(build, read_at_once)
+    for array, tensor in map(given, (1, -3, 0.5)):
+        expected = [one.numpy() for one in build(paddle.to_tensor(array))]
+        found = run(run.feeds([private.storage(tensor)]))
+        for one, other in zip(expected, found, strict=True):
+            np.testing.assert_array_equal(one, np.asarray(other))
+
+
+def test_what_is_read_at_once_is_left_where_it_is_computed():
+    _, main = direct(PROGRAMS["a number"], read_at_once=True)
+    assert "oarlock_result_0" in rewriting.names_in_scope(main)
+    _, main = direct(PROGRAMS["a number"], read_at_once=False)
+    assert rewriting.names_in_scope(main) == {"x"}
+
+
+@pytest.mark.parametrize("build", [
+    lambda x: [x.reshape([12]), x.mean()], lambda x: [paddle.nn.functional.relu(x + 0), x.sum()],
+    lambda x: [(x + 1).reshape([4, 3]), x.sum()], lambda x: [x, x.sum()],
+])  # fmt: skip
+def test_no_later_run_touches_results_that_were_taken(build):
+    run, _ = direct(build, read_at_once=False)
+    fed = [given(factor) for factor in (1, -3)]
+    taken = [run.take(run.feeds([private.storage(tensor)])) for _, tensor in fed]
+    for found, (array, _) in zip(taken, fed, strict=True):
+        for one, other in zip(build(paddle.to_tensor(array)), found, strict=True):
+            np.testing.assert_array_equal(one.numpy(), other.numpy())
