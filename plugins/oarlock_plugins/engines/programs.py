@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from oarlock import Batch, each
-from oarlock_plugins.engines import peephole, private, rewriting
+from oarlock_plugins.engines import peephole, placement, private, rewriting
 from oarlock_plugins.engines.flat import FlatMemory, Group, merge_updates, places
 from oarlock_plugins.engines.identity import Tried
 
@@ -41,6 +41,7 @@ class Program:
         self._homes: dict[str, Home] = {}
         self._memory: FlatMemory | None = None
         self._groups: list[Group] = []
+        self._wide: list[str] = []
         self._shapes = [leaf for batch in batches for leaf in leaves(batch)]
 
     def placeholders(self, batches: Sequence[Batch]) -> list[Batch]:
@@ -62,7 +63,7 @@ class Program:
             shared: the live tensors by the names of the variables that are theirs.
             results: what it returns.
             read_at_once: whether nobody looks at results after the next run.
-            memory: what the live tensors may be moved to, so that one operator updates many of them.
+            memory: what live tensors may be moved to, so that one operator updates many of them; None where none may be moved.
         """
         import paddle
 
@@ -83,6 +84,9 @@ class Program:
                 if keep and memory is not None:
                     self._memory = memory
                     self._groups = merge_updates(self.main, lambda members: _fit(memory, members, shared))
+                if memory is not None:
+                    grouped = {name for group in self._groups for names in group.members for name in names}
+                    self._wide = [one for one in placement.wide_weights(self.main) if one in shared.keys() - grouped]
         self.relink()
         # The memory of all gradients is the program's. It must be there before the executor is made, theirs after it.
         wholes = [paddle.zeros([places(group.sizes)[1]], shared[group.members[0][0]].dtype) for group in self._groups]
@@ -129,6 +133,8 @@ class Program:
             assert self._memory is not None
             for whole, names in zip(group.wholes, zip(*group.members, strict=True), strict=True):
                 private.share(self.scope, whole, self._memory.whole([self._shared[name] for name in names]))
+        for name in self._wide:
+            placement.lay_beside(self._shared[name])
         for name, tensor in self._shared.items():
             private.share(self.scope, name, tensor)
         self._places = [tensor.data_ptr for tensor in self._shared.values()]
