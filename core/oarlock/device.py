@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,8 +94,33 @@ def gpu_count() -> int:
     return int(paddle.device.cuda.device_count()) if paddle.is_compiled_with_cuda() else 0
 
 
+def unusable(compute: Callable[[], Any]) -> str:
+    """Why a device cannot compute, as Paddle says it; '' where it can.
+
+    Args:
+        compute: computes something on it.
+    """
+    try:
+        compute()
+    except Exception as error:  # Paddle raises whatever a driver's or a library's failure makes of it
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return next((line for line in reversed(lines) if "rror" in line), type(error).__name__)[:300]
+    return ""
+
+
+@functools.cache
+def try_device(device: str) -> str:
+    """Why the present device, a GPU, cannot compute; '' where it can. Paddle may see one that it has no code for."""
+    paddle = import_paddle()
+    return unusable(lambda: paddle.matmul(paddle.ones([2, 2]), paddle.ones([2, 2])).numpy())
+
+
 def setup_device(requested: str, deterministic: bool) -> str:
-    """Choose the device for everything that is built from now on; returns its name."""
+    """Choose the device for everything that is built from now on; returns its name.
+
+    Raises:
+        UserError: a GPU is asked for that is not there, or that this Paddle cannot compute on.
+    """
     paddle = import_paddle()
     if not paddle.in_dynamic_mode():  # as in any other thread than the one that has imported Paddle
         paddle.disable_static()
@@ -103,4 +129,10 @@ def setup_device(requested: str, deterministic: bool) -> str:
     if flags:
         paddle.set_flags(flags)
     paddle.set_device(device)
+    if device != "cpu" and (reason := try_device(device)):
+        name = paddle.device.cuda.get_device_name(int(device.partition(":")[2]))
+        raise UserError(
+            f"device={requested}: Paddle {paddle.__version__} cannot compute on {device}, {name}: {reason}\n"
+            "Choose device=cpu, or install a paddlepaddle-gpu that was built for this GPU and its CUDA."
+        )
     return device

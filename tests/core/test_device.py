@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oarlock.device import PrecisionPolicy, deterministic_flags, precision_policy, resolve_device
+from oarlock.device import PrecisionPolicy, deterministic_flags, precision_policy, resolve_device, unusable
 from oarlock.errors import UserError
 from oarlock.schema import Precision
 
@@ -47,3 +47,26 @@ def test_deterministic_flags():
     assert deterministic_flags(True, "cpu") == {}
     assert deterministic_flags(False, "gpu:0") == {}
     assert deterministic_flags(True, "gpu:0")["FLAGS_cudnn_deterministic"] is True
+
+
+def test_a_device_that_cannot_compute_says_why_in_one_line():
+    import paddle
+
+    assert unusable(lambda: paddle.ones([2, 3]) @ paddle.ones([3, 2])) == ""
+    reason = unusable(lambda: paddle.ones([2, 3]) @ paddle.ones([2, 3]))
+    assert "Error" in reason
+    assert "\n" not in reason
+
+    def fail():
+        raise OSError(
+            "(External) CUDA error(209), no kernel image is available for execution on the device.\n  [Hint: ...]"
+        )
+
+    assert unusable(fail).startswith("(External) CUDA error(209), no kernel image")
+
+
+def test_a_failure_without_words_has_its_kind():
+    def fail():
+        raise MemoryError
+
+    assert unusable(fail) == "MemoryError"
