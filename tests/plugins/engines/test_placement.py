@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -14,6 +18,9 @@ from oarlock_plugins.engines import placement
 from tests.conftest import equal_ends
 
 AVX2 = {placement.MKL_PATH: placement.AVX2}
+needs_avx2 = pytest.mark.skipif(
+    " avx2 " not in Path("/proc/cpuinfo").read_text(encoding="utf-8"), reason="this CPU has no AVX2"
+)
 
 
 def program(rows, weights, dtype="float32", transposed=False, parameter=True):
@@ -75,6 +82,39 @@ def test_what_is_moved_keeps_its_numbers_and_is_moved_once(shape):
     assert tensor.data_ptr() == where
 
 
+PRODUCTS = """
+import numpy as np, paddle
+from oarlock_plugins.engines import placement
+
+random = np.random.default_rng(0)
+for number in range(150):
+    rows, depth, width = int(random.integers(1, 90)), int(random.integers(1, 900)), 512 * int(random.integers(1, 4))
+    left, weights, gradient = (paddle.to_tensor(random.standard_normal(shape, "float32"), stop_gradient=False)
+                               for shape in ([rows, depth], [depth, width], [rows, width]))
+    beside = weights.detach().clone()
+    beside.stop_gradient = False
+    placement.lay_beside(beside)
+    assert not weights.data_ptr() % placement.ALIGNED and beside.data_ptr() % placement.ALIGNED
+    ends = []
+    for one in (weights, beside):
+        left.clear_gradient()
+        product = left @ one
+        product.backward(gradient)
+        ends.append([product.numpy(), left.grad.numpy(), one.grad.numpy()])
+    for one, other in zip(*ends):
+        assert np.array_equal(one, other), (rows, depth, width)
+print("the same")
+"""
+
+
+@needs_avx2
+def test_products_have_the_same_bits_wherever_the_weights_lie():
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PRODUCTS], env={**os.environ, **AVX2}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "the same\n"), done.stderr
+
+
 PART = """
 from oarlock import component, hookimpl
 
@@ -97,6 +137,7 @@ def offsets(done):
     return json.loads(done.stdout.split("offsets ")[1].splitlines()[0])
 
 
+@needs_avx2
 @pytest.mark.parametrize("optimizer", ["momentum", "adam", "sgd"])
 def test_a_run_with_wide_weights_is_the_eager_one_to_the_bit(oarlock, plugin, tmp_path, optimizer):
     words = ["model.widths=[1024,512]", f"optimizer={optimizer}", "trainer.epochs=2", "callback=[where]",
@@ -113,6 +154,7 @@ def test_a_run_with_wide_weights_is_the_eager_one_to_the_bit(oarlock, plugin, tm
     assert placement.BESIDE not in found["eager"]
 
 
+@needs_avx2
 def test_a_run_that_goes_on_later(oarlock, plugin, tmp_path):
     words = ["model.widths=[1024]", "optimizer=momentum", "callback=[where]"]
     env = plugin(PART) | AVX2
