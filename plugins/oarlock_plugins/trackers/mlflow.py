@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from typing import Optional
 
 from oarlock import component
@@ -15,6 +16,7 @@ NOTED = "mlflow.txt"
 STATUS = {"interrupted": "KILLED", "failed": "FAILED"}
 # What MLflow takes at once, and of one value.
 MOST_PARAMS, MOST_LETTERS = 100, 500
+NOT_IN_NAMES = re.compile(r"[^\w\-. :/]", re.ASCII)
 # By default a server that is not there is tried for minutes.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
@@ -57,9 +59,14 @@ class MLflow(Tracker):
         tags = {"oarlock.folder": str(run.destination)}
         name = self.run_name or label(run)
         self._id = self._client.create_run(self._experiment(), run_name=name, tags=tags).info.run_id
-        if run.destination.is_dir():  # a trial that may get no folder is not resumed
-            noted.write_text(f"{self._id}\n", encoding="utf-8")
-        self._log_parameters(values)
+        try:
+            if run.destination.is_dir():  # a trial that may get no folder is not resumed
+                noted.write_text(f"{self._id}\n", encoding="utf-8")
+            self._log_parameters(values)
+        except Exception:
+            with contextlib.suppress(Exception):  # what comes first is told
+                self.close("failed")
+            raise
 
     def _experiment(self):
         """The number of the experiment; another process may make it at the same moment."""
@@ -78,7 +85,7 @@ class MLflow(Tracker):
     def _log_parameters(self, values):
         from mlflow.entities import Param
 
-        parameters = [Param(key, str(value)[:MOST_LETTERS]) for key, value in values.items()]
+        parameters = [Param(NOT_IN_NAMES.sub("_", key), str(value)[:MOST_LETTERS]) for key, value in values.items()]
         for start in range(0, len(parameters), MOST_PARAMS):
             self._client.log_batch(self._id, params=parameters[start : start + MOST_PARAMS])
 

@@ -171,6 +171,44 @@ def test_a_server_that_is_not_there_is_an_error_before_the_first_step(oarlock):
     assert "127.0.0.1" in done.stderr
 
 
+ODD = """
+from dataclasses import field
+from oarlock import component, hookimpl
+
+@component
+class Odd:
+    changes_run = False
+    in_the_way: bool = False
+    options: dict[str, int] = field(default_factory=lambda: {"a?b": 1})
+
+    @hookimpl(tryfirst=True)
+    def on_run_start(self, run):
+        if self.in_the_way:
+            (run.destination / "mlflow.txt").symlink_to("not/there")
+
+@hookimpl
+def register_components(register):
+    register("callback/odd", Odd)
+"""
+
+
+def test_an_option_with_letters_that_mlflow_does_not_take(oarlock, plugin, uri):
+    env = {**plugin(ODD, "odd"), "MLFLOW_TRACKING_URI": uri}
+    done = oarlock("train", *JOB, "callback=[mlflow,odd]", "hydra.run.dir=run", env=env)
+    assert done.returncode == 0, done.stderr
+    (run,) = runs(uri)
+    assert run.data.params["callback.odd.options.a_b"] == "1"
+
+
+def test_a_run_that_does_not_begin_is_none_that_goes_on_for_ever(oarlock, plugin, uri):
+    env = {**plugin(ODD, "odd"), "MLFLOW_TRACKING_URI": uri}
+    done = oarlock("train", *JOB, "callback=[mlflow,odd]", "callback.odd.in_the_way=true", "hydra.run.dir=run", env=env)
+    assert done.returncode == 2
+    assert "error: callback=mlflow: it cannot be written to: " in done.stderr
+    (run,) = runs(uri)
+    assert run.info.status == "FAILED"
+
+
 @pytest.mark.long
 def test_a_server_that_stays_away_leaves_the_numbers_in_the_folder(tmp_path, plugin):
     port = free_port()
