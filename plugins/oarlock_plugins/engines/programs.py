@@ -54,15 +54,12 @@ class Program:
 
         return [Batch(each(batch.inputs, variable), each(batch.targets, variable)) for batch in batches]
 
-    def finish(
-        self, shared: dict[str, Any], results: Sequence[Any], read_at_once: bool, memory: FlatMemory | None = None
-    ) -> None:
+    def finish(self, shared: dict[str, Any], results: Sequence[Any], memory: FlatMemory | None = None) -> None:
         """Make it ready to run.
 
         Args:
             shared: the live tensors by the names of the variables that are theirs.
             results: what it returns.
-            read_at_once: whether nobody looks at results after the next run.
             memory: what live tensors may be moved to, so that one operator updates many of them; None where none may be moved.
         """
         import paddle
@@ -92,7 +89,7 @@ class Program:
         wholes = [paddle.zeros([places(group.sizes)[1]], shared[group.members[0][0]].dtype) for group in self._groups]
         for group, whole in zip(self._groups, wholes, strict=True):
             private.share(self.scope, group.gradient, whole)
-        self._run = private.Direct(self.main, self.scope, self._place, self._names, present, keep, read_at_once)
+        self._run = private.Direct(self.main, self.scope, self._place, self._names, present, keep)
         self._lay_gradients(wholes)
 
     def remember(self, run: Any) -> bool:

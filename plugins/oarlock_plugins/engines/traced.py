@@ -73,7 +73,7 @@ class StepProgram(Program):
                 if tensor is None or list(tensor.shape) != list(variable.shape):
                     raise Untraceable(f"the optimizer's {accumulator} of {name} is another one in eager")
                 shared[variable.name] = tensor
-        self.finish(shared, [total], read_at_once=True, memory=memory)
+        self.finish(shared, [total], memory)
         self._optimizer = built.optimizer
         self._rate: float | None = None
         self._rate_tensor = self.scope.find_var(rate.name).get_tensor()
@@ -105,7 +105,7 @@ class EvaluationProgram(Program):
             live = captured()
         if not (private.is_variable(output) and private.is_variable(loss)):
             raise Untraceable("its output is not one tensor")
-        self.finish({tensor.name: tensor for tensor, _ in live}, [output, loss], read_at_once=False)
+        self.finish({tensor.name: tensor for tensor, _ in live}, [output, loss])
 
 
 def _sum(gradients: Sequence[Sequence[tuple[Any, Any]]]) -> list[tuple[Any, Any]]:

@@ -1,4 +1,4 @@
-"""Programs that are run without Paddle's `Executor.run`: their results, read at once or kept."""
+"""Programs that are run without Paddle's `Executor.run`: their results, until the next run or taken."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oarlock_plugins.engines import private, rewriting
 INPUT = np.arange(-4, 8, dtype="float32").reshape(3, 4)
 
 
-def direct(build, read_at_once):
+def direct(build):
     """A program of one input that is ready to run."""
     paddle.enable_static()
     try:
@@ -21,7 +21,7 @@ def direct(build, read_at_once):
     finally:
         paddle.disable_static()
     scope, place = paddle.static.Scope(), paddle.CPUPlace()
-    return private.Direct(main, scope, place, ["x"], results, keep=True, read_at_once=read_at_once), main
+    return private.Direct(main, scope, place, ["x"], results, keep=True), main
 
 
 def given(factor):
@@ -39,9 +39,8 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("build", PROGRAMS.values(), ids=PROGRAMS)
-@pytest.mark.parametrize("read_at_once", [False, True])
-def test_each_run_has_results_of_its_own_feeds(build, read_at_once):
-    run, _ = direct(build, read_at_once)
+def test_each_run_has_results_of_its_own_feeds(build):
+    run, _ = direct(build)
     for array, tensor in map(given, (1, -3, 0.5)):
         expected = [one.numpy() for one in build(paddle.to_tensor(array))]
         found = run(run.feeds([private.storage(tensor)]))
@@ -49,11 +48,9 @@ def test_each_run_has_results_of_its_own_feeds(build, read_at_once):
             np.testing.assert_array_equal(one, np.asarray(other))
 
 
-def test_what_is_read_at_once_is_left_where_it_is_computed():
-    _, main = direct(PROGRAMS["a number"], read_at_once=True)
-    assert "oarlock_result_0" in rewriting.names_in_scope(main)
-    _, main = direct(PROGRAMS["a number"], read_at_once=False)
-    assert rewriting.names_in_scope(main) == {"x"}
+def test_results_are_left_where_they_are_computed():
+    assert rewriting.names_in_scope(direct(PROGRAMS["two results"])[1]) == {"x", "oarlock_result_0", "oarlock_result_1"}
+    assert rewriting.names_in_scope(direct(PROGRAMS["what it is fed with"])[1]) == {"x"}
 
 
 @pytest.mark.parametrize("build", [
@@ -61,7 +58,7 @@ def test_what_is_read_at_once_is_left_where_it_is_computed():
     lambda x: [(x + 1).reshape([4, 3]), x.sum()], lambda x: [x, x.sum()],
 ])  # fmt: skip
 def test_no_later_run_touches_results_that_were_taken(build):
-    run, _ = direct(build, read_at_once=False)
+    run, _ = direct(build)
     fed = [given(factor) for factor in (1, -3)]
     taken = [run.take(run.feeds([private.storage(tensor)])) for _, tensor in fed]
     for found, (array, _) in zip(taken, fed, strict=True):
