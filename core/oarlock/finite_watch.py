@@ -22,6 +22,7 @@ class FiniteWatch:
         self._run = run
         self._every = run.config.trainer.check_finite_every
         self._losses: list[Any] = []
+        self._read = 0  # losses since the weights were looked at that are in the list no more
         self._overflows = 0
         copies = ArrayCopies if numpy_sees(run.device) else TensorCopies
         self._copies: ArrayCopies | TensorCopies = copies(run.model.state_dict())
@@ -29,22 +30,38 @@ class FiniteWatch:
     def add(self, loss: Any) -> None:
         """Take in the loss of the step that was just made."""
         self._losses.append(loss)
-        if len(self._losses) >= self._every:
+        if len(self._losses) + self._read >= self._every:
             self.check()
 
     def check(self) -> None:
-        """Look now.
+        """Look at losses and weights now.
 
         Raises:
             NonFiniteError: it says at which step, and the weights are those of the last good check.
         """
+        self.read()
+        run, steps = self._run, self._read
+        if not steps:
+            return
+        self._read = 0
+        names = self._copies.renew(run.model.state_dict())
+        if names:
+            first = run.step - steps + 1
+            self._fail(f"the weights {', '.join(names[:3])} are not finite after steps {first} to {run.step}")
+
+    def read(self) -> None:
+        """Look at the losses alone.
+
+        Raises:
+            NonFiniteError: as of `check`.
+        """
         if not self._losses:
             return
         run = self._run
-        first = run.step - len(self._losses) + 1
         losses = run.read_losses(self._losses)
         self._losses.clear()
-        for step, loss in enumerate(losses, first):
+        self._read += len(losses)
+        for step, loss in enumerate(losses, run.step - len(losses) + 1):
             if math.isfinite(loss):
                 run.loss_sum += loss
                 run.loss_count += 1
@@ -54,9 +71,6 @@ class FiniteWatch:
                 self._overflows += 1
                 if run.scaler is None or self._overflows >= self._every:
                     self._fail(f"the loss of step {step} is {loss}")
-        names = self._copies.renew(run.model.state_dict())
-        if names:
-            self._fail(f"the weights {', '.join(names[:3])} are not finite after steps {first} to {run.step}")
 
     def _fail(self, what: str) -> None:
         for name, tensor in self._run.model.state_dict().items():

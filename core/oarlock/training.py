@@ -156,7 +156,7 @@ def _epoch_end_pending(run: Run) -> bool:
 
 def _evaluate(run: Run, watch: FiniteWatch) -> None:
     """One evaluation: metrics, best weights, a line in the record, and only then the callbacks."""
-    watch.check()
+    watch.read()
     epoch = run.epoch + (run.position > 0)  # how many have begun; after the last one none has
     run.evaluated_step = run.step
     prepare_moment(run, VALIDATION)
@@ -165,14 +165,22 @@ def _evaluate(run: Run, watch: FiniteWatch) -> None:
     metrics = {"train/loss": run.loss_sum / run.loss_count} if run.loss_count else {}
     run.loss_sum, run.loss_count = 0.0, 0
     if run.data.valid is not None:
-        metrics |= {f"valid/{name}": value for name, value in evaluate(run, run.data.valid, keep=True).items()}
+        try:
+            found = evaluate(run, run.data.valid, keep=True)
+        except Exception:
+            watch.check()  # what is made of numbers that are not finite may fail in any way
+            raise
+        metrics |= {f"valid/{name}": value for name, value in found.items()}
     run.metrics = metrics
     if run.monitor not in metrics and run.monitor.startswith("valid/"):
         raise UserError(
             f"trainer.monitor={run.monitor}: the evaluation did not measure it. {nearest(run.monitor, metrics)}"
         )
     value = metrics.get(run.monitor, math.nan)
-    if improves(value, run.best["value"] if run.best else None, run.direction):
+    better = improves(value, run.best["value"] if run.best else None, run.direction)
+    if better or not all(map(math.isfinite, metrics.values())):  # otherwise the weights are looked at when it is time
+        watch.check()
+    if better:
         run.best = {"step": run.step, "epoch": epoch, "monitor": run.monitor, "value": value}
         run.best_weights = {name: tensor.clone().detach() for name, tensor in run.model.state_dict().items()}
     row: dict[str, Any] = {"epoch": epoch, "step": run.step, "time": round(time.time(), 3)}

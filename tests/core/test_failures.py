@@ -111,6 +111,90 @@ def test_non_finite_numbers_fail_the_run_and_are_never_checkpointed(oarlock, plu
     assert all(np.array_equal(ours[key], theirs[key]) for key in theirs)
 
 
+UNSEEN = '''
+import numpy as np
+import paddle
+from oarlock import component, hookimpl
+
+class Idle(paddle.nn.Layer):
+    def __init__(self, widths):
+        super().__init__()
+        self.used = paddle.nn.Linear(*widths)
+        self.unused = self.create_parameter([3])
+
+    def forward(self, rows):
+        return self.used(rows.flatten(1))
+
+@component
+class WithUnused:
+    """A model with a parameter that nothing is computed of."""
+
+    @hookimpl
+    def build_model(self, spec):
+        return Idle([int(np.prod(spec.input_shape)), spec.num_outputs])
+
+class Strict:
+    """Cannot measure what is not a number."""
+
+    direction = "max"
+
+    def reset(self): pass
+
+    def accumulate(self): return 1.0
+
+    def update(self, output, batch):
+        if not np.isfinite(output.numpy()).all():
+            raise ValueError("input contains NaN")
+
+@component
+class Spoils:
+    """Makes a parameter infinite after a step."""
+
+    at: int
+    used: bool = False
+
+    @hookimpl
+    def on_step_end(self, run):
+        if run.step == self.at:
+            layer = run.model.used if self.used else run.model
+            name = "weight" if self.used else "unused"
+            getattr(layer, name).set_value(paddle.full(getattr(layer, name).shape, np.inf))
+
+    @hookimpl(tryfirst=True)
+    def build_metrics(self):
+        return {"strict": Strict()} if self.used else None
+
+@hookimpl
+def register_components(register):
+    register("model/with_unused", WithUnused)
+    register("callback/spoils", Spoils)
+'''
+
+
+@pytest.mark.parametrize("engine", ["compiled", "eager"])
+@pytest.mark.parametrize(("at", "seen"), [(10, 33), (33, 33), (70, 78), (89, 99), (99, 99)])
+def test_weights_that_no_metric_shows(oarlock, plugin, tmp_path, at, seen, engine):
+    """They are looked at where there are best ones, as after the first 33 steps here, 45 steps later, and at the end."""
+    job = ["model=with_unused", "callback=[spoils]", f"callback.spoils.at={at}", "trainer.check_finite_every=45",
+           "trainer.epochs=3", "optimizer=sgd", "optimizer.learning_rate=1e-9", f"trainer.engine={engine}",
+           "trainer.monitor=valid/accuracy", "hydra.run.dir=run"]  # fmt: skip
+    done = oarlock("train", *job, env=plugin(UNSEEN))
+    assert done.returncode == 1
+    found = re.search(r"the weights unused are not finite after steps (\d+) to (\d+)", done.stderr)
+    assert found, done.stderr
+    assert int(found[1]) <= at <= int(found[2]) == seen
+    assert all_finite(tmp_path / "run")
+
+
+def test_a_metric_that_cannot_measure_what_is_not_finite_is_not_what_is_told(oarlock, plugin):
+    job = ["model=with_unused", "callback=[spoils]", "callback.spoils.at=33", "callback.spoils.used=true",
+           "trainer.epochs=3", "hydra.run.dir=run"]  # fmt: skip
+    done = oarlock("train", *job, env=plugin(UNSEEN))
+    assert done.returncode == 1
+    assert "the weights used.weight are not finite after steps 1 to 33" in done.stderr
+    assert "NaN" not in done.stderr
+
+
 def test_an_exception_in_a_component_is_short_on_the_terminal_and_whole_in_the_log(oarlock, plugin, tmp_path):
     env = plugin(POISONED)
     done = oarlock("train", *JOB, "+callback=breaks", "hydra.run.dir=run", env={**env, "BREAK": "1"})
