@@ -61,12 +61,12 @@ def main():
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
-    if PATHS[args.mkl]:
-        os.environ["MKL_DEBUG_CPU_TYPE"] = PATHS[args.mkl]
-    from oarlock.runtime import setup_runtime
+    from oarlock.runtime import MKL_PATH, setup_runtime
 
-    path = setup_runtime(tune=True).get("MKL_DEBUG_CPU_TYPE", "its own")
-    print(machine.description("paddlepaddle", "numpy") + f"; MKL_DEBUG_CPU_TYPE {path}, one thread, depth {args.depth}")
+    if PATHS[args.mkl]:
+        os.environ[MKL_PATH] = PATHS[args.mkl]
+    path = setup_runtime(tune=True).get(MKL_PATH, "its own")
+    print(machine.description("paddlepaddle", "numpy") + f"; {MKL_PATH} {path}, one thread, depth {args.depth}")
     print(f"\n| rows | {' | '.join(f'{width} wide' for width in args.widths)} |\n|---|{'---|' * len(args.widths)}")
     for rows in args.rows:
         print(f"| {rows} | {' | '.join(f'{ratio(rows, args.depth, width, args.turns):.2f}' for width in args.widths)} |",

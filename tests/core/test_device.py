@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from oarlock.device import PrecisionPolicy, deterministic_flags, precision_policy, resolve_device, unusable
+from oarlock.device import (
+    PrecisionPolicy,
+    deterministic_flags,
+    precision_policy,
+    resolve_device,
+    setup_device,
+    unusable,
+)
 from oarlock.errors import UserError
 from oarlock.schema import Precision
 
@@ -70,3 +77,23 @@ def test_a_failure_without_words_has_its_kind():
         raise MemoryError
 
     assert unusable(fail) == "MemoryError"
+
+
+def test_a_gpu_that_paddle_sees_and_cannot_use_is_an_error_of_two_lines(monkeypatch):
+    """Stands in for a GPU, of which this machine has none: what Paddle says of one that it has no code for."""
+    import paddle
+
+    monkeypatch.setattr("oarlock.device.gpu_count", lambda: 1)
+    monkeypatch.setattr("oarlock.device.try_device", lambda device: "CUDA error(209), no kernel image is available")
+    monkeypatch.setattr(paddle, "set_device", lambda device: None)
+    monkeypatch.setattr(paddle.device.cuda, "get_device_name", lambda number: f"NVIDIA H{number}00")
+    for requested in ("auto", "gpu:0"):
+        with pytest.raises(UserError) as error:
+            setup_device(requested, deterministic=False)
+        first, second = str(error.value).splitlines()
+        assert first.startswith(
+            f"device={requested}: Paddle {paddle.__version__} cannot compute on gpu:0, NVIDIA H000: "
+        )
+        assert first.endswith("CUDA error(209), no kernel image is available")
+        assert "device=cpu" in second
+    assert setup_device("cpu", deterministic=False) == "cpu"
