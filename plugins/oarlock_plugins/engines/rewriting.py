@@ -57,10 +57,14 @@ def results_into_scope(program: Any, results: Sequence[Any]) -> list[str]:
     """Have what a program computes be variables of the scope.
 
     Returns:
-        their names, in the order of the results; none where one of them is there already, as what the program is fed with.
+        their names, in the order of the results; none where one of them is there already, as what the program is fed with,
+        or is a part of an operator's list, as `split` has one.
     """
     names = [f"oarlock_result_{number}" for number in range(len(results))]
-    if any(one.persistable or name_in_scope(one.get_defining_op()) for one in results):
+    made_by = [one.get_defining_op() for one in results]
+    if any(one.persistable for one in results) or any(
+        name_in_scope(op) or op.name().startswith("builtin.") for op in made_by
+    ):
         return []
     with editing(program) as block:
         at_end(block)
