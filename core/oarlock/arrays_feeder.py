@@ -57,8 +57,11 @@ class ArraysFeeder:
         stretches = _from(self._stretches, start)
         parts = [order[stretch.first : stretch.last] for stretch in stretches]
         if reuse and self._fits and not self.draws and stretches == self._stretches[:1] and self._viewed:
-            yield from self._refilled(parts[0])
-            return
+            return iter(self._refilled(parts[0]))
+        return self._made(epoch, start, stretches, parts)
+
+    def _made(self, epoch: int, start: int, stretches: list[Stretch], parts: list[Any]) -> Iterator[list[Batch]]:
+        """The steps of some stretches, whose rows these are."""
         number = sum(len(step) for step in self._steps[:start])
         wholes = map(self._gathered, parts) if self._fits else _ahead(self._read, parts)
         for stretch, whole in zip(stretches, wholes, strict=True):

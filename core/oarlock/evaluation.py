@@ -45,13 +45,13 @@ def evaluate(run: Run, part: Any, keep: bool = False) -> dict[str, float]:
     """
     import paddle
 
-    own = run.hook.evaluate(run=run, data=part)
+    own = run.hook.evaluate(run=run, data=part) if run.hook.evaluate.get_hookimpls() else None
     if own is not None:
         if not isinstance(own, Mapping):
             raise UserError(f"evaluate returned {type(own).__name__}; expected a dict of numbers by name.")
         return {name: _number(value) for name, value in own.items()}
     training = run.model.training
-    layers = run.model.sublayers(include_self=True)
+    layers = layers_of(run.model)
     set_mode(layers, training=False)
     losses, rows = [], []
     for metric in run.measures.values():
@@ -73,6 +73,17 @@ def evaluate(run: Run, part: Any, keep: bool = False) -> dict[str, float]:
     return {"loss": mean, **{name: _number(metric.accumulate()) for name, metric in run.measures.items()}}
 
 
+def layers_of(model: paddle.nn.Layer) -> list[paddle.nn.Layer]:
+    """The model and all layers in it, the model first; what `sublayers` finds by their names."""
+    found, seen = [model], {id(model)}
+    for layer in found:
+        for child in layer._sub_layers.values():
+            if child is not None and id(child) not in seen:
+                seen.add(id(child))
+                found.append(child)
+    return found
+
+
 def set_mode(layers: list[paddle.nn.Layer], training: bool) -> None:
     """What `train()` and `eval()` of a model do, without Paddle's checks of each attribute, on each evaluation.
 
@@ -82,8 +93,9 @@ def set_mode(layers: list[paddle.nn.Layer], training: bool) -> None:
     """
     from paddle.nn import Layer
 
-    if any(type(layer).train is not Layer.train or type(layer).eval is not Layer.eval for layer in layers):
-        layers[0].train() if training else layers[0].eval()
+    model = layers[0]
+    if type(model).train is not Layer.train or type(model).eval is not Layer.eval:
+        model.train() if training else model.eval()
         return
     for layer in layers:
         vars(layer)["training"] = training

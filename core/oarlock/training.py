@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from pathlib import Path
@@ -17,7 +16,6 @@ from oarlock.record import finite
 from oarlock.run import Run, mix
 from oarlock.signals import Signals
 
-log = logging.getLogger("oarlock")
 EPOCH_START, VALIDATION, EPOCH_END, TEST = range(4)
 HOOKS = -(2**40)  # no step and no moment has this number
 
@@ -52,6 +50,7 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
     trainer = run.config.trainer
     period, unit = trainer.evaluation_period()
     step_function = run.training_step
+    last_step = math.inf if trainer.max_steps is None else trainer.max_steps
     # One that follows a metric steps itself, when there is one.
     schedules = [schedule for built in run.optimizers for schedule in built.schedules
                  if not isinstance(schedule, paddle.optimizer.lr.ReduceOnPlateau)]  # fmt: skip
@@ -93,7 +92,7 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
                 if signals.received:
                     clock.settle()
                     raise Interrupted(signals.received.name, run.folder or Path())
-            if _finished(run):
+            if run.stop_reason or run.step >= last_step:
                 epoch_complete = run.position == run.feeder.steps_per_epoch
                 break
         if run.position == 0:
@@ -189,7 +188,7 @@ def _evaluate(run: Run, watch: FiniteWatch) -> None:
     run.history.append(row)
     if run.record is not None:
         run.record.append_metrics(row)
-    log.info("epoch %d step %d %s", epoch, run.step, " ".join(f"{key}={metrics[key]:.6g}" for key in metrics))
+    run.log_line(f"epoch {epoch} step {run.step} {' '.join([f'{key}={metrics[key]:.6g}' for key in metrics])}")
     if call := run.caller("on_evaluation_end"):
         call(run, dict(metrics))
     run.pauses += 1

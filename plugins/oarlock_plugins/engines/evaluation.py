@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from oarlock import Batch, build_eager_evaluation, warn
 from oarlock_plugins.engines import private
 from oarlock_plugins.engines.probe import Python, agree
-from oarlock_plugins.engines.programs import Program, Untraceable, leaves
+from oarlock_plugins.engines.programs import Untraceable, leaves
 from oarlock_plugins.engines.step import MISTAKEN, MOST_KEPT, MOST_PROGRAMS, CompiledStep, line_of, shapes
 from oarlock_plugins.engines.traced import EvaluationProgram
 
@@ -25,9 +26,9 @@ class CompiledEvaluation:
 
     def __init__(self, training: CompiledStep) -> None:
         self._training, self._run, self._eager = training, training.run, build_eager_evaluation(training.run)
-        self._programs: dict[Any, Program | None] = {}
-        # By identity, for batches that come again: the batch, its program, and what that is fed with.
-        self._ready: dict[int, tuple[Any, Program, list[Any]]] = {}
+        self._programs: dict[Any, EvaluationProgram | None] = {}
+        # By identity, for batches that come again: the batch, its program, and what evaluates it.
+        self._ready: dict[int, tuple[Any, EvaluationProgram, Callable[[], tuple[Any, Any]]]] = {}
 
     def __call__(self, batch: Batch) -> tuple[Any, Any]:
         ready = self._ready.get(id(batch))
@@ -37,14 +38,13 @@ class CompiledEvaluation:
                 return self._eager(batch)
             gone = weakref.ref(batch, functools.partial(self._ready.pop, id(batch)))
             feeds = program.feeds([private.storage(leaf) for leaf in leaves(batch)])
-            ready = self._ready[id(batch)] = gone, program, feeds
-        _, program, feeds = ready
+            ready = self._ready[id(batch)] = gone, program, program.bind(feeds)
+        _, program, evaluate = ready
         if not program.linked():
             program.relink()
-        output, loss = program.take(feeds)
-        return output, loss
+        return evaluate()
 
-    def _program(self, batch: Batch) -> Program | None:
+    def _program(self, batch: Batch) -> EvaluationProgram | None:
         """The program for batches of these shapes; None where they are evaluated eagerly."""
         if self._run.engine != "compiled":
             return None
@@ -53,11 +53,11 @@ class CompiledEvaluation:
             self._programs[key] = self._tried(batch, key) if len(self._programs) < MOST_PROGRAMS else None
         return self._programs[key]
 
-    def _tried(self, batch: Batch, shapes: Any) -> Program | None:
+    def _tried(self, batch: Batch, shapes: Any) -> EvaluationProgram | None:
         """A program that agrees with eager on this batch, or None; an earlier run's must agree to the bit."""
         run, varied = self._run, self._training.varying
         key = (self._training.identity, shapes)
-        kept: Program | None = run.kept.find("evaluation program", key)
+        kept: EvaluationProgram | None = run.kept.find("evaluation program", key)
         covered = kept is not None and kept.tried.covers(varied)
         if kept is not None and covered and not kept.tried.due() and kept.adopt(run):
             return kept
@@ -65,7 +65,7 @@ class CompiledEvaluation:
         expected = self._eager(batch)
         before.put_back()
 
-        def agrees(program: Program, tolerance: float) -> bool:
+        def agrees(program: EvaluationProgram, tolerance: float) -> bool:
             found = program(program.feeds([private.storage(leaf) for leaf in leaves(batch)]))
             return all(agree(one.numpy(), np.asarray(other), tolerance, tolerance / 10)
                        for one, other in zip(expected, found, strict=True))  # fmt: skip

@@ -6,6 +6,7 @@ Tried with the versions in TESTED. Where something is missing, `available` says 
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -93,6 +94,9 @@ def share(scope: Any, name: str, tensor: Any) -> None:
 class Direct:
     """A program that is run without `Executor.run`, which costs twice as much as a small step.
 
+    Attributes:
+        results: what holds the results' numbers, until the next run.
+
     Args:
         program: the program.
         scope: where its variables are.
@@ -125,8 +129,7 @@ class Direct:
         self._enter = [scope.var(name).get_tensor()._share_data_with for name in feeds]
         self._shapes = [shapes.get(name) for name in feeds]
         names = names or [f"fetch{number}@fetch" for number in range(len(results))]
-        self._results = [scope.var(name).get_tensor() for name in names]
-        self._copied: list[tuple[Any, Any]] = []
+        self.results = [scope.var(name).get_tensor() for name in names]
 
     def feeds(self, storages: Sequence[Any]) -> list[Any]:
         """What holds the feeds' numbers, in the shapes that the program takes them in."""
@@ -134,24 +137,30 @@ class Direct:
             one if shape is None else reshaped(one, shape) for one, shape in zip(storages, self._shapes, strict=True)
         ]
 
+    def bind(self, feeds: Sequence[Any]) -> list[Callable[[], Any]]:
+        """The calls that run it on its feeds, in their order, as often as they are made."""
+        calls = [functools.partial(enter, one) for enter, one in zip(self._enter, feeds, strict=True)]
+        return [*calls, functools.partial(self._run, self._names, False)]
+
     def __call__(self, feeds: Sequence[Any]) -> list[Any]:
-        """Run it on its feeds; returns what holds the results' numbers, until the next run."""
-        for enter, one in zip(self._enter, feeds):  # noqa: B905  of the same length, and on each step
-            enter(one)
-        self._run(self._names, False)
-        return self._results
+        """Run it on its feeds; returns `results`."""
+        for call in self.bind(feeds):
+            call()
+        return self.results
 
-    def take(self, feeds: Sequence[Any]) -> list[Any]:
-        """Run it on its feeds; returns copies of its results as live tensors, which no other run touches."""
-        import paddle
 
-        results = self(feeds)
-        if not self._copied:
-            # To copy a tensor takes a third of the time that it takes to make one.
-            self._copied = [(tensor, storage(tensor)) for tensor in map(paddle.Tensor, results)]
-        for (_, own), one in zip(self._copied, results, strict=True):
-            own._share_data_with(one)
-        return [tensor.clone() for tensor, _ in self._copied]
+def copier(result: Any) -> Callable[[], Any]:
+    """What copies a result of a program, whose next run overwrites it, to a live tensor."""
+    import paddle
+
+    tensor = paddle.empty([0])  # to copy one takes a third of the time that it takes to make one
+    share = functools.partial(storage(tensor)._share_data_with, result)
+
+    def copy() -> Any:
+        share()  # each run may have put it elsewhere
+        return tensor.clone()
+
+    return copy
 
 
 def _plan(program: Any, staying: set[str]) -> Any:
@@ -178,18 +187,18 @@ def reshaped(storage: Any, shape: list[int]) -> Any:
     return other
 
 
-def reader(place: Any, dtype: str) -> Callable[[Any], Any]:
-    """What takes a scalar from a result, which the next run of its program overwrites.
+def reader(result: Any, variable: Any, place: Any) -> Callable[[], Any]:
+    """What takes a scalar from a result of a program, whose next run overwrites it.
 
     On the CPU that is a number; elsewhere a tensor of its own, since to read it would be to wait for the device.
     """
     import paddle
 
     if not isinstance(place, paddle.CPUPlace):
-        return lambda result: paddle.Tensor(result).clone()
-    if dtype == "float32":
-        return lambda result: result._get_float_element(0)
-    return lambda result: float(np.asarray(result).reshape(()))
+        return lambda: paddle.Tensor(result).clone()
+    if str(variable.dtype).upper().endswith("FLOAT32"):
+        return functools.partial(result._get_float_element, 0)
+    return lambda: float(np.asarray(result).reshape(()))
 
 
 def cut(whole: Any, start: int, stop: int) -> Any:

@@ -163,10 +163,6 @@ class Program:
     def __call__(self, feeds: Sequence[Any]) -> list[Any]:
         return self._run(feeds)
 
-    def take(self, feeds: Sequence[Any]) -> list[Any]:
-        """Run it; returns tensors that are the caller's."""
-        return self._run.take(feeds)
-
 
 # A tensor's place in a run: a parameter's or a buffer's path, or an optimizer's accumulator and the parameter's path.
 Home = tuple[str, ...]

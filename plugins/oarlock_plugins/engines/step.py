@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from oarlock import Batch, Rows, UserError, build_eager_step, each, read_losses, warn
+from oarlock import Batch, Rows, UserError, build_eager_step, each, warn
 from oarlock_plugins.engines import private
 from oarlock_plugins.engines.bystanders import may_touch_weights
 from oarlock_plugins.engines.flat import FlatMemory
@@ -47,6 +47,10 @@ def refusal(run: Any) -> str:
     return ""
 
 
+# A step's batches, which are held so that no other list gets their identity, its program, and what makes it.
+Ready = tuple[Sequence[Batch], StepProgram, Callable[[], Any]]
+
+
 class CompiledStep:
     """Makes each step by the program for its shapes.
 
@@ -70,8 +74,8 @@ class CompiledStep:
         self._whole: Batch | None = None
         self._storages: list[Any] = []
         self._memory = FlatMemory()
-        # What was found for rows of `_whole`: their program, and what it is fed with.
-        self._ready: dict[Any, tuple[StepProgram, list[Any]]] = {}
+        # What was found for rows of `_whole`, by the identity of the step's list.
+        self._ready: dict[int, Ready] = {}
         self._decided = ""
         self._watched = False
         self._pauses = 0
@@ -93,30 +97,29 @@ class CompiledStep:
         return varying(self.run)
 
     def __call__(self, batches: Sequence[Batch]) -> Any:
-        program, feeds = self._prepared(batches)
-        if program is None:
-            return self._eager(batches if self.keeps_batches else _own(batches))
+        ready = self._ready.get(id(batches))
+        if ready is None:
+            ready = self._prepared(batches)
+            if ready is None:
+                return self._eager(batches if self.keeps_batches else _own(batches))
+        _, program, step = ready
         if self._pauses != self.run.pauses or (self._watched and not program.linked()):
             self._link()
-        return program.step(feeds)
+        return step()
 
-    def _prepared(self, batches: Sequence[Batch]) -> tuple[StepProgram | None, list[Any]]:
-        """The program for a step, and what it is fed with; None where the step is to be eager."""
+    def _prepared(self, batches: Sequence[Batch]) -> Ready | None:
+        """What makes a step; None where it is to be eager."""
         first: Any = batches[0]
-        if type(first) is not Rows:
-            program = self._program(shapes(batches), batches)
-            return program, program.feeds(self._storages_of(batches)) if program is not None else []
-        if first.whole is not self._whole:
+        rows = type(first) is Rows
+        if rows and first.whole is not self._whole:
             self._whole, self._storages = first.whole, [private.storage(leaf) for leaf in leaves(first.whole)]
             self._ready.clear()
-        cuts: Any = (first.start, first.stop) if len(batches) == 1 else tuple((one.start, one.stop) for one in batches)  # type: ignore[attr-defined]
-        ready = self._ready.get(cuts)
-        if ready is not None:
-            return ready
-        program = self._program(tuple(one.size for one in batches), batches)
+        program = self._program(tuple(one.size for one in batches) if rows else shapes(batches), batches)
         if program is None:
-            return None, []
-        self._ready[cuts] = ready = program, program.feeds(self._storages_of(batches))
+            return None
+        ready = batches, program, program.bind(program.feeds(self._storages_of(batches)))
+        if rows:
+            self._ready[id(batches)] = ready
         return ready
 
     def _program(self, key: Any, batches: Sequence[Batch]) -> StepProgram | None:
@@ -125,14 +128,6 @@ class CompiledStep:
         if program is None and key not in self._programs:
             program = self._add(key, batches)
         return program
-
-    def read_losses(self, losses: Sequence[Any]) -> list[float]:
-        """The values of what the steps returned, read at once."""
-        if all(isinstance(loss, float) for loss in losses):
-            return list(losses)
-        import paddle
-
-        return read_losses([paddle.to_tensor(loss) if isinstance(loss, float) else loss for loss in losses])
 
     def _link(self) -> None:
         """Have all programs work on the live tensors, to which somebody may have given other storage."""
@@ -187,10 +182,10 @@ class CompiledStep:
             run.optimizers[0].create_accumulators()
             if not program.adopt(run, self._memory):
                 return None
-            feeds = program.feeds(self._storages_of(batches))
+            step = program.bind(program.feeds(self._storages_of(batches)))
             # To the bit: a number that the program holds and this run has another of would show.
             differs, program.draws = compare(
-                lambda: float(self._eager(batches).item()), lambda: float(program.step(feeds)), _changed(run),
+                lambda: float(self._eager(batches).item()), lambda: float(step()), _changed(run),
                 _seeder(), steps=1, tolerance=0.0,
             )  # fmt: skip
         finally:
@@ -232,7 +227,7 @@ class CompiledStep:
             before.put_back()
         if read:
             return None, f"a step reads run.{min(read)}, which a program would freeze"
-        feeds = program.feeds(self._storages_of(batches))
+        step = program.bind(program.feeds(self._storages_of(batches)))
         settled: list[Python] = []
 
         def eager() -> float:
@@ -243,7 +238,7 @@ class CompiledStep:
         def compiled() -> float:
             changed.extend(settled[0].changes() if not changed else ())
             try:
-                return float(program.step(feeds))
+                return float(step())
             except Exception as error:  # an operator of Paddle's, which no component called
                 raise Untraceable(f"{type(error).__name__}: {line_of(error)}") from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,20 +77,36 @@ class StepProgram(Program):
         self._optimizer = built.optimizer
         self._rate: float | None = None
         self._rate_tensor = self.scope.find_var(rate.name).get_tensor()
-        self._read = private.reader(place, str(total.dtype).rpartition(".")[2])
+        self._read = private.reader(self._run.results[0], total, place)
         self._dtype = paddle.base.data_feeder.convert_dtype(rate.dtype)
 
     def adopt(self, run: Any, memory: FlatMemory | None = None) -> bool:
         self._optimizer, self._rate = run.optimizer, None
         return super().adopt(run, memory)
 
-    def step(self, feeds: Sequence[Any]) -> Any:
-        """Make a step at the optimizer's present learning rate; returns a handle of the loss."""
-        rate = private.learning_rate(self._optimizer)
-        if rate != self._rate:
-            self._rate_tensor.set(np.full(self._rate_tensor.shape(), rate, self._dtype), self._place)
-            self._rate = rate
-        return self._read(self._run(feeds)[0])
+    def bind(self, feeds: Sequence[Any]) -> Callable[[], Any]:
+        """What makes a step on these feeds at the optimizer's present learning rate; it returns a handle of the loss.
+
+        All that it calls is at hand: what Python does between two runs of a small program has to be fetched into the
+        processor's caches anew.
+        """
+        optimizer, calls, read = self._optimizer, self._run.bind(feeds), self._read
+
+        def step() -> Any:
+            rate = optimizer._learning_rate
+            if type(rate) is not float:
+                rate = private.learning_rate(optimizer)
+            if rate != self._rate:
+                self._enter_rate(rate)
+            for call in calls:
+                call()
+            return read()
+
+        return step
+
+    def _enter_rate(self, rate: float) -> None:
+        self._rate_tensor.set(np.full(self._rate_tensor.shape(), rate, self._dtype), self._place)
+        self._rate = rate
 
 
 class EvaluationProgram(Program):
@@ -106,6 +122,19 @@ class EvaluationProgram(Program):
         if not (private.is_variable(output) and private.is_variable(loss)):
             raise Untraceable("its output is not one tensor")
         self.finish({tensor.name: tensor for tensor, _ in live}, [output, loss])
+        kept_output, kept_loss = self._run.results
+        self._copy, self._read = private.copier(kept_output), private.reader(kept_loss, loss, place)
+
+    def bind(self, feeds: Sequence[Any]) -> Callable[[], tuple[Any, Any]]:
+        """What evaluates these feeds; it returns the output, which is the caller's, and a handle of the loss."""
+        calls, copy, read = self._run.bind(feeds), self._copy, self._read
+
+        def evaluate() -> tuple[Any, Any]:
+            for call in calls:
+                call()
+            return copy(), read()
+
+        return evaluate
 
 
 def _sum(gradients: Sequence[Sequence[tuple[Any, Any]]]) -> list[tuple[Any, Any]]:

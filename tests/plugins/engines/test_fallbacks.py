@@ -388,15 +388,18 @@ def test_no_engine(oarlock):
 @pytest.mark.parametrize("failing", ["all", "with memory"])
 def test_a_program_that_does_not_run_is_not_used(tmp_path, monkeypatch, capsys, failing):
     """With memory: one that updates parameters side by side, as the first one does that is tried."""
-    run_program, failed = private.Direct.__call__, []
+    bind, failed = private.Direct.bind, []
 
-    def fails(self, feeds):
+    def fails():
+        raise RuntimeError("(InvalidArgument) no kernel\n  [operator < fc > error]")
+
+    def bound(self, feeds):
         if failing == "all" or not failed:
             failed.append(self)
-            raise RuntimeError("(InvalidArgument) no kernel\n  [operator < fc > error]")
-        return run_program(self, feeds)
+            return [fails]
+        return bind(self, feeds)
 
-    monkeypatch.setattr(private.Direct, "__call__", fails)
+    monkeypatch.setattr(private.Direct, "bind", bound)
     words = ["trainer.epochs=2", "optimizer=momentum", "model.widths=[8]", "callback=[]", "seed=11"]
     broken = oarlock.train([*words, f"hydra.run.dir={tmp_path}/broken"])
     monkeypatch.undo()
