@@ -10,23 +10,20 @@ more there is one anyway. The figures are in benchmarks/LOG.md.
 from __future__ import annotations
 
 import math
-import os
 from typing import Any
 
-from oarlock_plugins.engines import private
+from oarlock_plugins.engines import mkl, private
 from oarlock_plugins.engines.rewriting import name_in_scope
 
 STRIDE = 2048
 ROWS = range(17, 65)
 ALIGNED, CACHE_LINE, BESIDE = 32, 64, 16
 NUMBER = 4  # bytes of a float32
-# MKL's setting for AVX2, the only one that this was seen with.
-MKL_PATH, AVX2 = "MKL_DEBUG_CPU_TYPE", "5"
 
 
 def wide_weights(program: Any) -> list[str]:
     """The parameters that a program would read faster elsewhere, by name."""
-    if os.environ.get(MKL_PATH) != AVX2:
+    if not mkl.takes_avx2():
         return []
     found = {}
     for op in program.global_block().ops:

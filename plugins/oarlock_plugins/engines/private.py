@@ -96,6 +96,7 @@ class Direct:
 
     Attributes:
         results: what holds the results' numbers, until the next run.
+        dtypes: of the results, as NumPy calls them.
 
     Args:
         program: the program.
@@ -113,6 +114,7 @@ class Direct:
 
         paddle.set_flags({**FLAGS, **(KEEP if keep else FREE)})
         executor = paddle.static.Executor(place)
+        self.dtypes = [paddle.base.data_feeder.convert_dtype(one.dtype) for one in results]
         shapes = rewriting.enter_reshaped(program, feeds)
         names = rewriting.results_into_scope(program, results)
         fetched = [] if names else list(results)  # a copy of each, which takes a tenth of a small step
@@ -187,7 +189,7 @@ def reshaped(storage: Any, shape: list[int]) -> Any:
     return other
 
 
-def reader(result: Any, variable: Any, place: Any) -> Callable[[], Any]:
+def reader(result: Any, dtype: str, place: Any) -> Callable[[], Any]:
     """What takes a scalar from a result of a program, whose next run overwrites it.
 
     On the CPU that is a number; elsewhere a tensor of its own, since to read it would be to wait for the device.
@@ -196,7 +198,7 @@ def reader(result: Any, variable: Any, place: Any) -> Callable[[], Any]:
 
     if not isinstance(place, paddle.CPUPlace):
         return lambda: paddle.Tensor(result).clone()
-    if str(variable.dtype).upper().endswith("FLOAT32"):
+    if dtype == "float32":
         return functools.partial(result._get_float_element, 0)
     return lambda: float(np.asarray(result).reshape(()))
 

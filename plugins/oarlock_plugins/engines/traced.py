@@ -62,6 +62,7 @@ class StepProgram(Program):
                 pairs = clip(pairs)
             optimizer.apply_gradients(pairs)
             rate = optimizer._global_learning_rate()
+            rate_name, self._dtype = rate.name, paddle.base.data_feeder.convert_dtype(rate.dtype)
             total = sum(losses[1:], losses[0])
             live += captured()
         shared = {tensor.name: tensor for tensor, _ in live}
@@ -76,9 +77,8 @@ class StepProgram(Program):
         self.finish(shared, [total], memory)
         self._optimizer = built.optimizer
         self._rate: float | None = None
-        self._rate_tensor = self.scope.find_var(rate.name).get_tensor()
-        self._read = private.reader(self._run.results[0], total, place)
-        self._dtype = paddle.base.data_feeder.convert_dtype(rate.dtype)
+        self._rate_tensor = self.scope.find_var(rate_name).get_tensor()
+        self._read = private.reader(self._run.results[0], self._run.dtypes[0], place)
 
     def adopt(self, run: Any, memory: FlatMemory | None = None) -> bool:
         self._optimizer, self._rate = run.optimizer, None
@@ -123,7 +123,7 @@ class EvaluationProgram(Program):
             raise Untraceable("its output is not one tensor")
         self.finish({tensor.name: tensor for tensor, _ in live}, [output, loss])
         kept_output, kept_loss = self._run.results
-        self._copy, self._read = private.copier(kept_output), private.reader(kept_loss, loss, place)
+        self._copy, self._read = private.copier(kept_output), private.reader(kept_loss, self._run.dtypes[1], place)
 
     def bind(self, feeds: Sequence[Any]) -> Callable[[], tuple[Any, Any]]:
         """What evaluates these feeds; it returns the output, which is the caller's, and a handle of the loss."""

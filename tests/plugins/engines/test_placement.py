@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import paddle
@@ -14,13 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oarlock_plugins.engines import placement
+from oarlock_plugins.engines import mkl, placement
 from tests.conftest import equal_ends
-
-AVX2 = {placement.MKL_PATH: placement.AVX2}
-needs_avx2 = pytest.mark.skipif(
-    " avx2 " not in Path("/proc/cpuinfo").read_text(encoding="utf-8"), reason="this CPU has no AVX2"
-)
+from tests.plugins.engines.conftest import AVX2, needs_avx2
 
 
 def program(rows, weights, dtype="float32", transposed=False, parameter=True):
@@ -59,13 +54,13 @@ def program(rows, weights, dtype="float32", transposed=False, parameter=True):
     ],
 )
 def test_which_weights(monkeypatch, found, arguments):
-    monkeypatch.setenv(placement.MKL_PATH, placement.AVX2)
+    monkeypatch.setenv(mkl.PATH, mkl.AVX2)
     assert bool(placement.wide_weights(program(**arguments))) == found
 
 
 @pytest.mark.parametrize("path", ["", "4", "7"])
 def test_none_where_it_was_not_measured(monkeypatch, path):
-    monkeypatch.setenv(placement.MKL_PATH, path)
+    monkeypatch.setenv(mkl.PATH, path)
     assert placement.wide_weights(program([32, 784], [784, 512])) == []
 
 
