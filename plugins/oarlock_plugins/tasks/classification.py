@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from oarlock import UserError, component, hookimpl
 from oarlock_plugins.ranges import within
 
@@ -23,10 +25,13 @@ class Accuracy:
     def update(self, output, batch):
         targets = batch.targets
         if output.place.is_cpu_place():  # where NumPy is quicker, and nothing has to be waited for
-            output, targets = output.numpy(), targets.numpy()
-        predicted = output.argmax(axis=-1)
-        # Targets of shape [rows, 1], Paddle's custom, would otherwise be compared with every row.
-        self._correct = self._correct + (predicted == targets.reshape(predicted.shape)).sum()
+            predicted = output.numpy().argmax(-1)
+            correct = np.count_nonzero(predicted == targets.numpy().reshape(predicted.shape))
+        else:
+            predicted = output.argmax(axis=-1)
+            # Targets of shape [rows, 1], Paddle's custom, would otherwise be compared with every row.
+            correct = (predicted == targets.reshape(predicted.shape)).sum()
+        self._correct += correct
         self._rows += batch.size
 
     def accumulate(self):
