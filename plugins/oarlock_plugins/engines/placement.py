@@ -19,6 +19,8 @@ STRIDE = 2048
 ROWS = range(17, 65)
 ALIGNED, CACHE_LINE, BESIDE = 32, 64, 16
 NUMBER = 4  # bytes of a float32
+# The operators that make such products, and which of their operands these are made of.
+FACTORS = {"pd_op.fc": slice(0, 2), "pd_op.matmul": slice(0, 2), "pd_op.addmm": slice(1, 3)}
 
 
 def wide_weights(program: Any) -> list[str]:
@@ -27,9 +29,9 @@ def wide_weights(program: Any) -> list[str]:
         return []
     found = {}
     for op in program.global_block().ops:
-        if op.name() not in ("pd_op.fc", "pd_op.matmul"):
+        if op.name() not in FACTORS:
             continue
-        rows, weights = op.operands_source()[:2]
+        rows, weights = op.operands_source()[FACTORS[op.name()]]
         if (
             weights.get_defining_op().name() == "builtin.parameter"
             and str(weights.dtype).upper().endswith("FLOAT32")

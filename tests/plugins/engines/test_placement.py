@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oarlock_plugins.engines import mkl, placement
+from oarlock_plugins.engines import mkl, peephole, placement
 from tests.conftest import equal_ends
 from tests.plugins.engines.conftest import AVX2, needs_avx2
 
 
-def program(rows, weights, dtype="float32", transposed=False, parameter=True):
-    """A product of rows with weights."""
+def program(rows, weights, dtype="float32", transposed=False, parameter=True, bias=False):
+    """A product of rows with weights; with a bias as one operator, as programs are rewritten."""
     paddle.enable_static()
     try:
         main = paddle.static.Program()
@@ -30,9 +30,14 @@ def program(rows, weights, dtype="float32", transposed=False, parameter=True):
                 if parameter
                 else paddle.static.data("weights", weights, dtype)
             )
-            paddle.matmul(left, right, transpose_y=transposed)
+            product = paddle.matmul(left, right, transpose_y=transposed)
+            if bias:
+                product + paddle.create_parameter(weights[-1:], dtype, name="bias")
     finally:
         paddle.disable_static()
+    if bias:
+        peephole.rewrite(main)
+        assert "pd_op.matmul" not in [op.name() for op in main.global_block().ops]
     return main
 
 
@@ -42,6 +47,9 @@ def program(rows, weights, dtype="float32", transposed=False, parameter=True):
         (True, {"rows": [32, 784], "weights": [784, 512]}),
         (True, {"rows": [17, 3], "weights": [3, 1024]}),
         (True, {"rows": [4, 16, 64], "weights": [64, 512]}),  # of sequences, every position is a row
+        (True, {"rows": [32, 784], "weights": [784, 512], "bias": True}),
+        (True, {"rows": [32, 64], "weights": [64, 512], "bias": True}),
+        (False, {"rows": [16, 64], "weights": [64, 512], "bias": True}),
         (False, {"rows": [16, 784], "weights": [784, 512]}),
         (False, {"rows": [65, 784], "weights": [784, 512]}),
         (False, {"rows": [4, 17, 64], "weights": [64, 512]}),
