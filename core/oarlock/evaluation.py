@@ -91,10 +91,10 @@ def set_mode(layers: list[paddle.nn.Layer], training: bool) -> None:
         layers: the model and all layers in it, the model first.
         training: the mode.
     """
-    from paddle.nn import Layer
+    import paddle
 
-    model = layers[0]
-    if type(model).train is not Layer.train or type(model).eval is not Layer.eval:
+    model, plain = layers[0], paddle.nn.Layer
+    if type(model).train is not plain.train or type(model).eval is not plain.eval:
         model.train() if training else model.eval()
         return
     for layer in layers:

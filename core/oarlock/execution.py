@@ -73,6 +73,7 @@ class RunLog(logging.Handler):
         super().__init__()
         self._run, self._waiting = run, list[str]()
         self._file: TextIO | None = None
+        self._second, self._stamp = -1, ""
 
     def emit(self, record: logging.LogRecord) -> None:
         self._waiting.append(self.format(record) + "\n")
@@ -84,10 +85,12 @@ class RunLog(logging.Handler):
             log.info("%s", text)
             return
         now = time.time()
-        stamp = time.strftime(logging.Formatter.default_time_format, time.localtime(now))
+        if int(now) != self._second:
+            self._second = int(now)
+            self._stamp = time.strftime(logging.Formatter.default_time_format, time.localtime(now))
         self.acquire()
         try:
-            self._waiting.append(f"{stamp},{int(now % 1 * 1000):03d} INFO {log.name}: {text}\n")
+            self._waiting.append(f"{self._stamp},{int(now % 1 * 1000):03d} INFO {log.name}: {text}\n")
             self.flush()
         finally:
             self.release()

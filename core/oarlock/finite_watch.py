@@ -16,24 +16,21 @@ Weights = Mapping[str, Any]
 
 
 class FiniteWatch:
-    """Reads the losses and looks at the weights once in a while; a device is not waited for in between."""
+    """Reads the losses and looks at the weights once in a while; a device is not waited for in between.
+
+    Attributes:
+        losses: of the steps since they were last read; each step adds its own.
+        due: the step after which `check` has to be called.
+    """
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._every = run.config.trainer.check_finite_every
-        self._losses: list[Any] = []
-        self._left = (
-            self._every
-        )  # losses in the list at which the weights are looked at; those that were read are in it no more
+        self.losses: list[Any] = []
+        self._checked, self.due = run.step, run.step + self._every
         self._overflows = 0
         copies = ArrayCopies if numpy_sees(run.device) else TensorCopies
         self._copies: ArrayCopies | TensorCopies = copies(run.model.state_dict())
-
-    def add(self, loss: Any) -> None:
-        """Take in the loss of the step that was just made."""
-        self._losses.append(loss)
-        if len(self._losses) >= self._left:
-            self.check()
 
     def check(self) -> None:
         """Look at losses and weights now.
@@ -42,13 +39,12 @@ class FiniteWatch:
             NonFiniteError: it says at which step, and the weights are those of the last good check.
         """
         self.read()
-        run, steps = self._run, self._every - self._left
-        if not steps:
+        run, first = self._run, self._checked + 1
+        if run.step < first:
             return
-        self._left = self._every
+        self._checked, self.due = run.step, run.step + self._every
         names = self._copies.renew(run.model.state_dict())
         if names:
-            first = run.step - steps + 1
             self._fail(f"the weights {', '.join(names[:3])} are not finite after steps {first} to {run.step}")
 
     def read(self) -> None:
@@ -57,22 +53,23 @@ class FiniteWatch:
         Raises:
             NonFiniteError: as of `check`.
         """
-        if not self._losses:
+        if not self.losses:
             return
         run = self._run
-        losses = run.read_losses(self._losses)
-        self._losses.clear()
-        self._left -= len(losses)
+        losses = run.read_losses(self.losses)
+        self.losses.clear()
+        total, count, overflows = run.loss_sum, run.loss_count, self._overflows
         for step, loss in enumerate(losses, run.step - len(losses) + 1):
             if math.isfinite(loss):
-                run.loss_sum += loss
-                run.loss_count += 1
-                self._overflows = 0
+                total += loss
+                count += 1
+                overflows = 0
             else:
                 # A scaler skips the update of an overflow, so a few of them are its normal work.
-                self._overflows += 1
-                if run.scaler is None or self._overflows >= self._every:
+                overflows += 1
+                if run.scaler is None or overflows >= self._every:
                     self._fail(f"the loss of step {step} is {loss}")
+        run.loss_sum, run.loss_count, self._overflows = total, count, overflows
 
     def _fail(self, what: str) -> None:
         for name, tensor in self._run.model.state_dict().items():

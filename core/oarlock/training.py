@@ -77,7 +77,9 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
             loss = step_function(batches)
             run.step += 1
             run.position += 1
-            watch.add(loss)
+            watch.losses.append(loss)
+            if run.step >= watch.due:
+                watch.check()
             for schedule in schedules:
                 schedule.step()
             if on_step_end:
