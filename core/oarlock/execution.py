@@ -81,7 +81,7 @@ class RunLog(logging.Handler):
 
     def line(self, text: str) -> None:
         """Write what `log.info` would; to make a record of each evaluation takes as long as a small step."""
-        if log.handlers != [self]:
+        if log.handlers != [self] or log.filters or not log.isEnabledFor(logging.INFO):
             log.info("%s", text)
             return
         now = time.time()

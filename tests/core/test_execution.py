@@ -29,6 +29,16 @@ def test_lines_of_the_loop_are_as_those_that_are_logged(tmp_path):
     assert all(re.fullmatch(shown, text) for _, _, text in lines[::2])
 
 
+def test_what_the_logger_does_not_let_through_is_not_written(tmp_path):
+    logging.disable(logging.INFO)
+    try:
+        oarlock.train([*WORDS, f"hydra.run.dir={tmp_path}/run"], hooks=[Logs()])
+    finally:
+        logging.disable(logging.NOTSET)
+    lines = (tmp_path / "run" / "train.log").read_text().splitlines()
+    assert [LINE.fullmatch(line).group(1) for line in lines] == ["WARNING"] * 3
+
+
 def test_who_listens_to_the_logger_is_told_of_evaluations_too(tmp_path):
     class Keeps(logging.Handler):
         def emit(self, record):

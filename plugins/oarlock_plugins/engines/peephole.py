@@ -2,7 +2,8 @@
 
 These take time on a CPU: each call of an operator, about a microsecond; where Paddle adds a bias along an axis, or sums its
 gradient, some 4 ns for each number; a ReLU's gradient, for which it asks of each number whether it is positive. Of what is
-here each rule was seen to leave the results as they were; the engine compares every program with the eager step all the same.
+here each rule was seen to leave the results as they were, but for what `gate_gradients` says of infinite numbers; the engine
+compares every program with the eager step all the same.
 """
 
 from __future__ import annotations
@@ -201,13 +202,9 @@ def average(program: Any) -> None:
     with editing(program) as block:
         for op in [op for op in block.ops if op.name() == "pd_op.mean"]:
             (value,) = op.results()
-            if list(value.shape) or not _is_float32(value):
-                continue
-            before(op)
-            made = paddle._C_ops.mean_all(op.operands_source()[0])
-            made.stop_gradient = value.stop_gradient
-            value.replace_all_uses_with(made)
-            block.remove_op(op)
+            if not list(value.shape) and _is_float32(value):
+                before(op)
+                _exchange(block, op, paddle._C_ops.mean_all(op.operands_source()[0]))
 
 
 def gate_gradients(program: Any) -> None:
@@ -221,14 +218,17 @@ def gate_gradients(program: Any) -> None:
     with editing(program) as block:
         for op in [op for op in block.ops if op.name() == "pd_op.relu_grad"]:
             output, gradient = op.operands_source()
-            (value,) = op.results()
-            if not _is_float32(output):
-                continue
-            before(op)
-            made = paddle._C_ops.hardtanh_grad(output, gradient, 0.0, math.inf)
-            made.stop_gradient = value.stop_gradient
-            value.replace_all_uses_with(made)
-            block.remove_op(op)
+            if _is_float32(output):
+                before(op)
+                _exchange(block, op, paddle._C_ops.hardtanh_grad(output, gradient, 0.0, math.inf))
+
+
+def _exchange(block: Any, op: Any, made: Any) -> None:
+    """Let what was made be there in the place of an operator's one result."""
+    (value,) = op.results()
+    made.stop_gradient = value.stop_gradient
+    value.replace_all_uses_with(made)
+    block.remove_op(op)
 
 
 def _around(added: list[int], shape: list[int]) -> tuple[int, int, int] | None:

@@ -121,6 +121,18 @@ def test_numbers_of_a_run_that_diverges(odd, width, data):
     rewritten(network, inputs, only=lambda *all: all if np.isfinite(all[0]).all() and np.isfinite(all[1]).all() else ())
 
 
+def test_nothing_goes_back_through_an_infinite_number():
+    """As the engine's decision says; Paddle's own ReLU gives back what it is given."""
+
+    def relu(one, factor):
+        result = paddle.nn.functional.relu(one)
+        return paddle.static.gradients([(result * factor).sum()], [one])
+
+    inputs = {"one": np.float32([-1, 0, 1, 3.4e38, np.inf]), "factor": np.float32([2, 3, 4, 5, 6])}
+    assert program(relu, inputs, rewrite=False)[1][0].tolist() == [0, 0, 4, 5, 6]
+    assert program(relu, inputs, rewrite=True)[1][0].tolist() == [0, 0, 4, 5, 0]
+
+
 @pytest.mark.parametrize(
     "layer",
     [

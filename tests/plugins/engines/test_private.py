@@ -72,3 +72,15 @@ def test_no_later_run_touches_results_that_were_taken(build, keep):
     for found, (array, _) in zip(taken, fed, strict=True):
         for one, other in zip(build(paddle.to_tensor(array)), found, strict=True):
             np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_scalar_is_read_as_the_number_that_it_is(dtype):
+    run, _ = direct(lambda x: [x.astype(dtype).exp().mean()])
+    read = private.reader(run.results[0], run.dtypes[0], paddle.CPUPlace())
+    assert run.dtypes == [dtype]
+    for factor in (1, -3):
+        array, tensor = given(factor)
+        run(run.feeds([private.storage(tensor)]))
+        expected = paddle.to_tensor(array).astype(dtype).exp().mean().item()
+        assert read() == expected
