@@ -47,7 +47,7 @@ def refusal(run: Any) -> str:
     return ""
 
 
-# A step's batches, which are held so that no other list gets their identity, its program, and what makes it.
+# A step's batches, which are held so that no others get their identity, its program, and what makes it.
 Ready = tuple[Sequence[Batch], StepProgram, Callable[[], Any]]
 
 
@@ -74,8 +74,8 @@ class CompiledStep:
         self._whole: Batch | None = None
         self._storages: list[Any] = []
         self._memory = FlatMemory()
-        # What was found for rows of `_whole`, by the identity of the step's list.
-        self._ready: dict[int, Ready] = {}
+        # What was found for rows of `_whole`, by their identity.
+        self._ready: dict[Any, Ready] = {}
         self._decided = ""
         self._watched = False
         self._pauses = 0
@@ -97,9 +97,10 @@ class CompiledStep:
         return varying(self.run)
 
     def __call__(self, batches: Sequence[Batch]) -> Any:
-        ready = self._ready.get(id(batches))
+        key = id(batches[0]) if len(batches) == 1 else tuple(map(id, batches))
+        ready = self._ready.get(key)
         if ready is None:
-            ready = self._prepared(batches)
+            ready = self._prepared(key, batches)
             if ready is None:
                 return self._eager(batches if self.keeps_batches else _own(batches))
         _, program, step = ready
@@ -107,8 +108,8 @@ class CompiledStep:
             self._link()
         return step()
 
-    def _prepared(self, batches: Sequence[Batch]) -> Ready | None:
-        """What makes a step; None where it is to be eager."""
+    def _prepared(self, key: Any, batches: Sequence[Batch]) -> Ready | None:
+        """What makes a step, kept by the key where it may come again; None where it is to be eager."""
         first: Any = batches[0]
         rows = type(first) is Rows
         if rows and first.whole is not self._whole:
@@ -117,9 +118,9 @@ class CompiledStep:
         program = self._program(tuple(one.size for one in batches) if rows else shapes(batches), batches)
         if program is None:
             return None
-        ready = batches, program, program.bind(program.feeds(self._storages_of(batches)))
+        ready = tuple(batches), program, program.bind(program.feeds(self._storages_of(batches)))
         if rows:
-            self._ready[id(batches)] = ready
+            self._ready[key] = ready
         return ready
 
     def _program(self, key: Any, batches: Sequence[Batch]) -> StepProgram | None:

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+import oarlock as package
+from oarlock import hookimpl
 from tests.conftest import equal_ends
 
 PARTS = '''
@@ -213,3 +215,26 @@ def test_a_batch_that_a_model_keeps_stays_what_it_was(oarlock, plugin, tmp_path)
     assert json.loads((tmp_path / "auto" / "run.json").read_text())["engine"] == "compiled"
     assert len(seen["eager"]) == 4
     assert seen["auto"][-4:] == seen["eager"]  # it was tried with the first of them before
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_who_gives_one_list_again_and_again_trains_on_what_is_in_it(tmp_path, accumulate):
+    """A program is found by the batches, whatever list they come in."""
+
+    class Steps:
+        @hookimpl
+        def on_run_start(self, run):
+            run.model.train()
+            one = []
+            for batches in list(run.feeder.epoch(0, 0))[:6] * 2:
+                one[:] = batches
+                losses.extend(run.read_losses([run.training_step(one)]))
+
+    found = []
+    for engine in ("compiled", "eager"):
+        losses = []
+        package.train([*JOB[1:], f"trainer.engine={engine}", f"trainer.accumulate_steps={accumulate}",
+                       f"hydra.run.dir={tmp_path}/{engine}"], hooks=[Steps()])  # fmt: skip
+        found.append(losses)
+    assert found[0] == found[1]
+    assert len(set(found[0])) == 12
