@@ -105,9 +105,11 @@ class ArraysFeeder:
                          each(resident.targets, lambda leaf: paddle.gather(leaf, index)))  # fmt: skip
 
     def _refilled(self, rows: np.ndarray[Any, Any]) -> list[list[Batch]]:
-        """The steps of an epoch that is a single stretch, in the memory of the epoch before."""
+        """The steps of an epoch that is a single stretch, in the memory of the epoch before, or of an earlier run."""
         if self._room is None:
-            self._room = Room(self._rows(), self._stretches[0])
+            source, stretch = self._rows(), self._stretches[0]
+            # A room holds its source, so that no other one can get that one's identity.
+            self._room = self._kept.get("room", (id(source), repr(stretch)), lambda: Room(source, stretch))
         self._room.fill(rows)
         return self._room.steps
 
@@ -144,6 +146,7 @@ class Room:
     """Memory of the CPU for the rows of an epoch, which are gathered into it again and again.
 
     Attributes:
+        source: all rows.
         steps: the steps whose rows are in it.
     """
 
@@ -153,14 +156,18 @@ class Room:
         def empty(leaf: Any) -> Any:
             return paddle.empty([stretch.last - stretch.first, *leaf.shape[1:]], leaf.dtype)
 
+        self.source = source
         self.whole = Batch(each(source.inputs, empty), each(source.targets, empty))
         self.steps = stretch.steps(self.whole)
+        self._parts = [part for step in self.steps for part in step if isinstance(part, Rows)]
         self._copies = list(zip(arrays_of(source) or (), arrays_of(self.whole) or (), strict=True))
 
     def fill(self, rows: np.ndarray[Any, Any]) -> None:
         """Gather these rows."""
         for source, target in self._copies:
             source.take(rows, 0, target, "clip")  # none is out of range, and "raise" would write to a buffer first
+        for part in self._parts:
+            part.renew()
 
 
 def arrays_of(batch: Batch) -> list[np.ndarray[Any, Any]] | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from types import MethodType
+from types import CodeType, MethodType
 from typing import Any
 
 import pluggy
@@ -46,6 +47,12 @@ def in_order(calls: Sequence[tuple[Callable[..., Any], Sequence[str]]], given: S
         lines.append(f"    call_{number}({', '.join(arguments)})")
     parameters = [*given, *(f"{name}={name}" for name in scope)]
     source = "\n".join([f"def in_order({', '.join(parameters)}):", *lines, "    return None"])
-    exec(compile(source, "<hooks in order>", "exec"), scope)
+    exec(_compiled(source), scope)
     made: Callable[..., None] = scope["in_order"]
     return made
+
+
+@functools.lru_cache(64)
+def _compiled(source: str) -> CodeType:
+    """The code of a source; each run of a process has the same few."""
+    return compile(source, "<hooks in order>", "exec")

@@ -169,15 +169,16 @@ def _check_resolved(node: Any, path: str, count: int = 0) -> int:
 
 def plain_values(config: DictConfig) -> dict[str, Any]:
     """A configuration as data that YAML and JSON hold: references followed, enums by name, paths as texts."""
-    values: dict[str, Any] = _plain(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
+    values: dict[str, Any] = plain_copy(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
     return values
 
 
-def _plain(value: Any) -> Any:
+def plain_copy(value: Any) -> Any:
+    """Containers of their own with the same values, paths as texts."""
     if isinstance(value, dict):
-        return {key: _plain(child) for key, child in value.items()}
+        return {key: plain_copy(child) for key, child in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(child) for child in value]
+        return [plain_copy(child) for child in value]
     return str(value) if isinstance(value, Path) else value
 
 

@@ -1,7 +1,7 @@
 """Checkpoints: written whole or not at all, verified before use, free of pickle.
 
 A checkpoint is a folder `step-00000120` of safetensors and JSON files with a manifest of their SHA-256 sums.
-It is written under another name, every file is brought to the disk, the manifest last, then it is renamed.
+It is written under another name, every file is brought to the disk, then it is renamed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import safetensors.numpy
 
 from oarlock.errors import Damaged, RunFailed, warn
-from oarlock.sealed import MANIFEST, entry_of, manifest_text, read, sync_folder, write_bytes
+from oarlock.sealed import MANIFEST, entry_of, manifest_text, read, sync_folder, write_all
 
 if TYPE_CHECKING:
     import paddle
@@ -45,9 +45,8 @@ def write(root: Path, step: int, files: dict[str, bytes], keep: int) -> Path:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     try:
-        for name, content in files.items():
-            write_bytes(scratch / name, content)
-        write_bytes(scratch / MANIFEST, manifest_text({name: entry_of(content) for name, content in files.items()}))
+        manifest = manifest_text({name: entry_of(content) for name, content in files.items()})
+        write_all(scratch, {**files, MANIFEST: manifest})
         sync_folder(scratch)
         target = _free_name(root, step)
         scratch.rename(target)

@@ -85,6 +85,10 @@ class Rows(Batch):
 
     def __init__(self, whole: Batch, start: int, stop: int) -> None:
         self.whole, self.start, self.stop = whole, start, stop
+        self.renew()
+
+    def renew(self) -> None:
+        """Cut the rows anew when they are read next: there are others in the larger batch."""
         self._inputs: Tree = None
         self._targets: Tree = None
 

@@ -13,7 +13,7 @@ from oarlock.errors import RunFailed, UserError, one_line, raised_at, shown_path
 from oarlock.record import LOG
 from oarlock.run import Run
 from oarlock.signals import Signals
-from oarlock.training import Interrupted, finish, train
+from oarlock.training import Interrupted, train
 
 log = logging.getLogger("oarlock")
 
@@ -28,7 +28,6 @@ def execute(run: Run, signals: Signals) -> None:
     with _logged(run):
         try:
             train(run, signals)
-            finish(run)
             run.hook.on_run_end(run=run)
             _record_end(run, run.status, run.stop_reason)
         except Interrupted as stop:

@@ -12,7 +12,7 @@ import numpy as np
 import pluggy
 from omegaconf import DictConfig
 
-from oarlock.checking import chosen_components, instantiate, plain_values
+from oarlock.checking import chosen_components, instantiate, plain_copy, plain_values
 from oarlock.component import BadComponent, verify_hooks
 from oarlock.data import Arrays, Data
 from oarlock.device import precision_policy, setup_device
@@ -22,6 +22,7 @@ from oarlock.feeding import build_feeder
 from oarlock.kept import Kept
 from oarlock.optimization import BuiltOptimizer, claim_groups, claim_parameters, trainable
 from oarlock.paddle_import import import_paddle
+from oarlock.plain import Experiment
 from oarlock.plugins import Host
 from oarlock.returned import built, measures_of, no_loss, warn_of_doubles
 from oarlock.run import Run
@@ -36,6 +37,7 @@ def build_run(
     runtime: Mapping[str, str] | None = None,
     hooks: Sequence[object] = (),
     kept: Kept | None = None,
+    experiment: Experiment | None = None,
 ) -> Run:
     """Build everything, in the order in which one part needs the other. Nothing is written to the disk.
 
@@ -45,6 +47,7 @@ def build_run(
         runtime: the settings of the process that the run was recorded with; None for a new run.
         hooks: objects with hook implementations of the caller's own, called after the components.
         kept: what the runs of this process before this one have left for it.
+        experiment: the same configuration as plain data, where that is at hand.
 
     Raises:
         UserError: the parts do not fit together.
@@ -54,8 +57,11 @@ def build_run(
     root = components.pop("")
     manager = _register(host, components, hooks)
     device = setup_device(root.device, root.deterministic)
-    chosen = chosen_components(config, host.registry)
-    run = Run(root, plain_values(config), components, chosen, manager, device, kept or Kept())
+    if experiment is None:
+        values, chosen = plain_values(config), chosen_components(config, host.registry)
+    else:
+        values, chosen = plain_copy(experiment.values), dict(experiment.components)
+    run = Run(root, values, components, chosen, manager, device, kept or Kept())
     run.runtime = setup_runtime(root.runtime.tune, runtime)
     trainer = root.trainer
     run.precision = precision_policy(trainer.precision, device)

@@ -39,9 +39,24 @@ class FiniteWatch:
             NonFiniteError: it says at which step, and the weights are those of the last good check.
         """
         self.read()
-        run, first = self._run, self._checked + 1
-        if run.step < first:
-            return
+        if self._run.step > self._checked:
+            self._look()
+
+    def take(self) -> dict[str, Any]:
+        """Look at losses and weights now, also where they were after this step; a callback may have put others there.
+
+        Returns:
+            the weights as tensors or arrays by name, which stay what they are.
+
+        Raises:
+            NonFiniteError: as of `check`.
+        """
+        self.read()
+        self._look()
+        return self._copies.lasting()
+
+    def _look(self) -> None:
+        run, first = self._run, min(self._checked + 1, self._run.step)
         self._checked, self.due = run.step, run.step + self._every
         names = self._copies.renew(run.model.state_dict())
         if names:
@@ -99,6 +114,10 @@ class TensorCopies:
             self.good = copies
         return found
 
+    def lasting(self) -> dict[str, Any]:
+        """The good ones, which no renewal changes."""
+        return dict(self.good)
+
     def _taken(self, weights: Weights) -> dict[str, Any]:
         return {name: tensor.detach().clone() for name, tensor in weights.items()}
 
@@ -136,6 +155,10 @@ class ArrayCopies:
     def good(self) -> dict[str, np.ndarray[Any, Any]]:
         return self._room.arrays
 
+    def lasting(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The good ones, which no renewal changes."""
+        return {name: array.copy() for name, array in self.good.items()}
+
     def renew(self, weights: Weights) -> list[str]:
         """Take the present weights, unless some are not finite; returns the names of these."""
         views = self._seen(weights)
@@ -172,11 +195,12 @@ class Room:
         self._watched, self._rows = watched, []
         for dtype in {views[name].dtype for name in watched}:
             names = [name for name in watched if views[name].dtype == dtype]
-            ends = np.cumsum([views[name].size for name in names])
-            row = np.empty(ends[-1], dtype)
+            row, start = np.empty(sum(views[name].size for name in names), dtype), 0
             self._rows.append(row)
-            for name, part in zip(names, np.split(row, ends[:-1]), strict=True):
-                self.arrays[name] = part.reshape(views[name].shape)
+            for name in names:
+                stop = start + views[name].size
+                self.arrays[name] = row[start:stop].reshape(views[name].shape)
+                start = stop
 
     def fill(self, views: Mapping[str, np.ndarray[Any, Any]]) -> None:
         for name, array in self.arrays.items():

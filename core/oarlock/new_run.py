@@ -13,6 +13,7 @@ from oarlock.execution import execute
 from oarlock.experiment import build_run, complete_run
 from oarlock.kept import Kept
 from oarlock.paddle_import import import_paddle
+from oarlock.plain import Experiment
 from oarlock.plugins import Host
 from oarlock.provenance import new_record
 from oarlock.record import Draft, RunFolder
@@ -53,6 +54,7 @@ def train_config(
     command: Sequence[str] = (),
     kept: Kept | None = None,
     keeps: Callable[[Run], bool] | None = None,
+    experiment: Experiment | None = None,
 ) -> Run:
     """Train a composed configuration in a new folder, numbered when it is taken and `number` allows it.
 
@@ -66,10 +68,11 @@ def train_config(
         command: what to type for this run; by default what this process was started with.
         kept: what the runs of this process before this one have left for it.
         keeps: as for `Runner.train`.
+        experiment: as for `build_run`.
     """
     import_paddle()  # before the signals are watched: it installs handlers of its own
     with Signals(last) as signals:
-        run = build_run(host, composed, hooks=hooks, kept=kept)
+        run = build_run(host, composed, hooks=hooks, kept=kept, experiment=experiment)
         complete_run(run)
         if run.config.trainer.init_from:
             warm_start(run, Path(run.config.trainer.init_from))

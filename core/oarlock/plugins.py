@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import inspect
 import io
 import os
 import re
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
+from types import MemberDescriptorType, ModuleType
 from typing import Any
 
 import pluggy
@@ -47,10 +48,25 @@ class RunManager(pluggy.PluginManager):
         return registered
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
-        return None if name.startswith("__") else super().parse_hookimpl_opts(plugin, name)
+        if name.startswith("__"):
+            return None
+        if not isinstance(plugin, (ModuleType, type)):
+            own = getattr(plugin, "__dict__", {})
+            kind: Any = type(plugin)
+            if not callable(own[name]) if name in own else _is_unmarked(kind, name):
+                return None
+        return super().parse_hookimpl_opts(plugin, name)
 
     def parse_hookspec_opts(self, module_or_class: Any, name: str) -> Any:
         return None if name.startswith("__") else _specification(module_or_class, name)
+
+
+@functools.cache
+def _is_unmarked(kind: type, name: str) -> bool:
+    """Whether a class's attribute is certainly no hook; each run of a process has objects of the same classes."""
+    value = inspect.getattr_static(kind, name, None)
+    marked = any(hasattr(one, "oarlock_impl") for one in (value, getattr(value, "__func__", None)))
+    return not marked and not isinstance(value, MemberDescriptorType)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from oarlock.errors import OarlockError, UserError, shown_path
-from oarlock.sealed import scratch_folder, sync_folder, write_atomically, write_text
+from oarlock.sealed import scratch_folder, sync_folder, write_all, write_atomically
 
 CONFIG, RUN, METRICS, LOG = "config.yaml", "run.json", "metrics.jsonl", "train.log"
 
@@ -52,8 +52,8 @@ class RunFolder:
             raise UserError(f"{path}: the folder that you are in cannot become the run's; name one inside it.")
         try:
             with scratch_folder(path.parent, path.name) as scratch:
-                write_text(scratch / CONFIG, config)
-                write_text(scratch / RUN, json.dumps(record, indent=2) + "\n")
+                text = json.dumps(record, indent=2) + "\n"
+                write_all(scratch, {CONFIG: config.encode(), RUN: text.encode()})
                 (scratch / METRICS).touch()
                 return cls(_named(scratch, path, number))
         except OSError as error:

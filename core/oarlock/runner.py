@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from oarlock.checking import plain_copy, plain_values
 from oarlock.kept import Kept
 from oarlock.new_run import Result, result_of, train_config
 from oarlock.paddle_import import import_paddle
@@ -52,26 +54,31 @@ class Runner:
             RunFailed: the run failed; its folder says how.
             Interrupted: a signal came; the run is saved.
         """
-        composed = self._typed(experiment)
+        composed, exact = self._typed(experiment)
         command = experiment.command if command is None else command
         run = train_config(self._host, composed, Path(folder), number=False, hooks=hooks, command=command, kept=self._kept,
-                           keeps=keeps)  # fmt: skip
+                           keeps=keeps, experiment=experiment if exact else None)  # fmt: skip
         return result_of(run)
 
-    def _typed(self, experiment: Experiment) -> DictConfig:
-        """The experiment's configuration; that of an earlier run, with what differs set, where it has the same parts."""
+    def _typed(self, experiment: Experiment) -> tuple[DictConfig, bool]:
+        """The experiment's configuration; that of an earlier run, with what differs set, where it has the same parts.
+
+        Returns:
+            it, and whether its values as plain data are the experiment's to the type: 1 may be given for 1.0.
+        """
         key = json.dumps(experiment.components, sort_keys=True)
-        known = self._kept.find("configuration", key)
-        changes = differences(known[1], experiment.values) if known is not None else None
-        if changes is None:
+        composed, before, exact = self._kept.find("configuration", key) or (None, {}, False)
+        changes = differences(before, experiment.values)
+        if composed is None or changes is None:
             composed = typed(OmegaConf.create(experiment.values), experiment.components, self._host.registry)
+            exact = _written(plain_values(composed)) == _written(experiment.values)
         else:
-            composed = known[0]
             self._kept.keep("configuration", key, None, most=8)  # half of the changes may be refused
             for path, value in changes.items():
                 OmegaConf.update(composed, path, value, merge=False)
-        self._kept.keep("configuration", key, (composed, experiment.values), most=8)
-        return composed
+                exact = exact and _written(OmegaConf.select(composed, path)) == _written(value)
+        self._kept.keep("configuration", key, (composed, plain_copy(experiment.values), exact), most=8)
+        return composed, exact
 
     def resume(self, folder: Path | str, hooks: Sequence[object] = ()) -> Result | None:
         """Continue a run, as `oarlock resume` does; None where it has ended already.
@@ -85,6 +92,12 @@ class Runner:
 
         run = resume(folder, hooks=hooks, host=self._host)
         return result_of(run) if run is not None else None
+
+
+def _written(value: Any) -> str:
+    """A value of a configuration as its record has it; 1 is not 1.0."""
+    plain = OmegaConf.to_container(value, resolve=True, enum_to_str=True) if OmegaConf.is_config(value) else value
+    return json.dumps(plain, default=lambda one: one.name if isinstance(one, Enum) else str(one))
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], path: str = "") -> dict[str, Any] | None:

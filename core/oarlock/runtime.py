@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import functools
 import os
 import sys
 import threading
@@ -101,9 +102,11 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+@functools.cache
 def _cpuinfo() -> str:
     return Path("/proc/cpuinfo").read_text(encoding="utf-8") if sys.platform == "linux" else ""
 
 
+@functools.cache
 def _has_mallopt() -> bool:
     return sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt")

@@ -177,6 +177,19 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def write_all(folder: Path, files: dict[str, bytes]) -> None:
+    """Write files and bring them to the disk, which takes less where all are written before the first is waited for."""
+    with contextlib.ExitStack() as opened:
+        handles = []
+        for name, content in files.items():
+            file = opened.enter_context((folder / name).open("wb"))
+            file.write(content)
+            file.flush()
+            handles.append(file.fileno())
+        for handle in handles:
+            os.fsync(handle)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file and bring it to the disk."""
     write_bytes(path, text.encode())

@@ -55,7 +55,7 @@ def take(run: Run) -> dict[str, bytes]:
         "components": components,
         "scaler": checkpoint.split_state(scaler, "scaler", tensors),
         "feeder": checkpoint.split_state(run.feeder.state_dict(), "feeder", tensors),
-        "numpy_random": [kind, [int(word) for word in key], int(position), int(has_gauss), float(gauss)],
+        "numpy_random": [kind, np.asarray(key).tolist(), int(position), int(has_gauss), float(gauss)],
         "python_random": random.getstate(),
     }
     files = {

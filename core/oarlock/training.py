@@ -33,7 +33,7 @@ class Interrupted(OarlockError):
 
 
 def train(run: Run, signals: Signals) -> None:
-    """Train from where the run stands to its end.
+    """Train from where the run stands to its end, restore the best weights and evaluate the test split.
 
     Raises:
         Interrupted: a signal came; the state is saved.
@@ -41,6 +41,8 @@ def train(run: Run, signals: Signals) -> None:
     """
     with CheckpointClock(run) as clock:
         _train(run, signals, FiniteWatch(run), clock)
+        _finish(run)  # while the last checkpoint is being written
+        clock.settle()
 
 
 def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointClock) -> None:
@@ -114,10 +116,9 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
     watch.check()
     if run.keeps(run):
         clock.save()
-    clock.settle()
 
 
-def finish(run: Run) -> None:
+def _finish(run: Run) -> None:
     """Restore the best weights and evaluate the test split, once."""
     if run.best_weights:
         own = run.model.state_dict()
@@ -179,11 +180,11 @@ def _evaluate(run: Run, watch: FiniteWatch) -> None:
         )
     value = metrics.get(run.monitor, math.nan)
     better = improves(value, run.best["value"] if run.best else None, run.direction)
-    if better or not all(map(math.isfinite, metrics.values())):  # otherwise the weights are looked at when it is time
-        watch.check()
     if better:
+        run.best_weights = watch.take()
         run.best = {"step": run.step, "epoch": epoch, "monitor": run.monitor, "value": value}
-        run.best_weights = {name: tensor.clone().detach() for name, tensor in run.model.state_dict().items()}
+    elif not all(map(math.isfinite, metrics.values())):  # otherwise the weights are looked at when it is time
+        watch.check()
     row: dict[str, Any] = {"epoch": epoch, "step": run.step, "time": round(time.time(), 3)}
     row |= {"learning_rate": run.learning_rate(), **metrics}
     row = finite(row)

@@ -13,6 +13,7 @@ from oarlock import Arrays, Batch, Data, InputSpec, UserError, arrays_feeder
 from oarlock.arrays_feeder import resident
 from oarlock.epochs import EpochOrders, epoch_order, plan_steps
 from oarlock.feeding import build_feeder, evaluation_batches
+from oarlock.kept import Kept
 from oarlock.schema import TrainerConfig
 
 ROWS = np.arange(50, dtype="float32").reshape(25, 2)
@@ -194,24 +195,46 @@ def test_rows_that_do_not_fit_on_the_device_come_in_the_same_order(tmp_path, mon
             np.testing.assert_array_equal(one[1], other[1])
 
 
+@pytest.fixture(params=[True, False], ids=["slices are views", "slices are copies"])
+def slices(request):
+    flag = "FLAGS_use_stride_kernel"
+    before = paddle.get_flags(flag)
+    paddle.set_flags({flag: request.param})
+    yield
+    paddle.set_flags(before)
+
+
+@pytest.mark.usefixtures("slices")
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("drop_last", [True, False])
 def test_an_epoch_in_the_memory_of_the_one_before_has_the_same_rows(accumulate, drop_last):
-    inputs = {"image": ROWS.reshape(25, 1, 2), "flag": LABELS % 2 == 0}
+    """Also of a run of this process before, with another seed."""
+    data = Data(Arrays({"image": ROWS.reshape(25, 1, 2), "flag": LABELS % 2 == 0}, LABELS))
     config = trainer(accumulate_steps=accumulate, drop_last=drop_last, epochs=5)
 
     def epochs(reuse):
-        feeder, found, places = build_feeder(Data(Arrays(inputs, LABELS)), config, seed=7), [], set()
-        for number, start in [(0, 0), (1, 0), (2, 1), (3, 0), (9, 0)]:
-            for step in feeder.epoch(number, start, reuse=reuse):
-                found.append([{name: leaf.numpy().tolist() for name, leaf in [*one.inputs.items(), ("target", one.targets)]}
-                              for one in step])  # fmt: skip
-            places.add(step[0].whole.targets.data_ptr() if start == 0 else None)
+        found, places, kept = [], set(), Kept()
+        for seed in (7, 8):
+            feeder = build_feeder(data, config, seed, kept)
+            for number, start in [(0, 0), (1, 0), (2, 1), (3, 0), (9, 0)]:
+                for step in feeder.epoch(number, start, reuse=reuse):
+                    found.append([{name: leaf.numpy().tolist() for name, leaf in [*one.inputs.items(), ("target", one.targets)]}
+                                  for one in step])  # fmt: skip
+                places.add(step[0].whole.targets.data_ptr() if start == 0 else None)
         return found, places
 
     (fresh, _), (reused, places) = epochs(False), epochs(True)
     assert fresh == reused
     assert len(places - {None}) == 1
+
+
+def test_rows_in_other_batches_have_memory_of_their_own():
+    kept, data = Kept(), Data(Arrays(ROWS, LABELS))
+    one, other = (build_feeder(data, trainer(batch_size=size), 7, kept) for size in (4, 5))
+    first = [step[0] for step in one.epoch(0, 0, reuse=True)]
+    expected = [part.targets.numpy().tolist() for part in first]
+    assert [step[0].size for step in other.epoch(1, 0, reuse=True)] == [5] * 5
+    assert [part.targets.numpy().tolist() for part in first] == expected
 
 
 def test_an_epoch_of_several_stretches_has_memory_of_its_own(monkeypatch):

@@ -314,6 +314,57 @@ def test_what_does_not_make_a_run_longer_does_not_restart_it(tmp_path):
     assert len(rows(folder)) == evaluations
 
 
+class Swaps:
+    """Evaluates other weights than those that are trained, as an average of them would be."""
+
+    @hookimpl
+    def on_evaluation_start(self, run):
+        self.trained = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+        for tensor in run.model.state_dict().values():
+            tensor.set_value(tensor * 0.5)
+
+    @hookimpl
+    def on_evaluation_end(self, run):
+        for name, tensor in run.model.state_dict().items():
+            tensor.set_value(self.trained[name])
+
+
+@pytest.mark.parametrize("every", ["null", "33", "1"])
+def test_the_best_weights_are_those_that_were_evaluated(tmp_path, every):
+    """Also where the weights were looked at after the same step, before they were others."""
+    overrides = [*QUICK, "trainer.epochs=1", f"trainer.checkpoint.every_steps={every}", f"hydra.run.dir={tmp_path}/run"]
+    result = package.train(overrides, hooks=[Swaps()])
+    assert result.best["step"] == 33
+    _, files, _ = checkpoint.newest_intact(result.folder / "checkpoints")
+    arrays = {name: checkpoint.unpack_arrays(files[name]) for name in (checkpoint.MODEL, checkpoint.BEST)}
+    assert arrays[checkpoint.BEST]
+    for name, array in arrays[checkpoint.BEST].items():
+        np.testing.assert_array_equal(array, arrays[checkpoint.MODEL][name] * np.float32(0.5))
+        np.testing.assert_array_equal(result.model.state_dict()[name].numpy(), array)
+
+
+def test_a_test_that_fails_leaves_the_last_checkpoint_whole(tmp_path):
+    class Breaks:
+        @hookimpl
+        def on_evaluation_end(self, run):
+            run.data.test = Unreadable()
+
+    class Unreadable:
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            raise ValueError("unreadable")
+
+    with pytest.raises(package.RunFailed, match="unreadable"):
+        package.train([*QUICK, f"hydra.run.dir={tmp_path}/run"], hooks=[Breaks()])
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["status"], "unreadable" in record["reason"]) == ("failed", True)
+    _, files, damaged = checkpoint.newest_intact(tmp_path / "run" / "checkpoints")
+    assert json.loads(files[checkpoint.STATE])["step"] == record["step"]
+    assert not damaged
+
+
 def test_many_checkpoints_of_one_step_are_numbered_on(tmp_path):
     for number in range(5):
         path = checkpoint.write(tmp_path, 8, {"state.json": str(number).encode()}, keep=2)

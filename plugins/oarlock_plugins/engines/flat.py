@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,10 +95,9 @@ class FlatMemory:
         _, known, whole = self._wholes.get(key, (None, None, None))
         if known == [tensor.data_ptr() for tensor in tensors]:
             return whole
-        starts, length = places([int(np.prod(tensor.shape)) for tensor in tensors])
+        starts, length = places([math.prod(tensor.shape) for tensor in tensors])
         whole = paddle.zeros([length], str(tensors[0].dtype).removeprefix("paddle."))
-        for tensor, start in zip(tensors, starts, strict=True):
-            private.move(tensor, whole, start)
+        private.move(tensors, whole, starts)
         self._wholes[key] = list(tensors), [tensor.data_ptr() for tensor in tensors], whole
         return whole
 

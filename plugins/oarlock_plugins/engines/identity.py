@@ -37,11 +37,8 @@ def varying(run: Any) -> dict[str, Any]:
     schedule = run.components.get("schedule")
     if [caller.name for caller in run.manager.get_hookcallers(schedule) or ()] == ["build_schedule"]:
         parts.append("schedule")
-    return {
-        path: value
-        for path, value in dotted(run.values).items()
-        if any(f"{path}.".startswith(f"{part}.") for part in parts)
-    }
+    within = tuple(f"{part}." for part in parts)
+    return {path: value for path, value in dotted(run.values).items() if f"{path}.".startswith(within)}
 
 
 class Tried:

@@ -53,4 +53,4 @@ def lay_beside(tensor: Any) -> None:
     size = math.prod(tensor.shape)
     room = paddle.empty([size + CACHE_LINE // NUMBER], "float32")
     start = (BESIDE - room.data_ptr()) % CACHE_LINE // NUMBER
-    private.move(tensor, room, start)
+    private.move([tensor], room, [start])

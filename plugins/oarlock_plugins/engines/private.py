@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -218,13 +219,21 @@ def lay(own: Any, whole: Any, start: int, shape: Sequence[int]) -> None:
         start: where in it.
         shape: of the part.
     """
-    stop = start + int(np.prod(shape))
+    stop = start + math.prod(shape)
     own._share_data_with(reshaped(cut(whole, start, stop), list(shape)))
 
 
-def move(tensor: Any, whole: Any, start: int) -> None:
-    """Copy a live tensor of a CPU into another one, and let it lie there."""
-    own = storage(tensor)
-    shape = own.shape()
-    np.from_dlpack(whole)[start : start + int(np.prod(shape))] = np.asarray(own).reshape(-1)
-    lay(own, storage(whole), start, shape)
+def move(tensors: Sequence[Any], whole: Any, starts: Sequence[int]) -> None:
+    """Copy live tensors of a CPU into another one of one axis, and let them lie there.
+
+    Args:
+        tensors: the tensors.
+        whole: the other one.
+        starts: where in it each begins.
+    """
+    room, numbers = storage(whole), np.from_dlpack(whole)
+    for tensor, start in zip(tensors, starts, strict=True):
+        own = storage(tensor)
+        shape = own.shape()
+        numbers[start : start + math.prod(shape)] = np.asarray(own).reshape(-1)
+        lay(own, room, start, shape)

@@ -72,11 +72,11 @@ class CompiledStep:
         self.place = paddle.framework._current_expected_place()
         self._programs: dict[Any, StepProgram | None] = {}
         self._whole: Batch | None = None
-        self._storages: list[Any] = []
         self._memory = FlatMemory()
         # What was found for rows of `_whole`, by their identity.
         self._ready: dict[Any, Ready] = {}
         self._decided = ""
+        self._reuses = False
         self._watched = False
         self._pauses = 0
         self.draws = True
@@ -84,7 +84,10 @@ class CompiledStep:
     @property
     def keeps_batches(self) -> bool:
         """Whether somebody may hold on to a batch after its step, as a model of Python can."""
-        return self._decided != "compiled"
+        # Where runs like this one were compiled it is not waited for: what is eager after all gets rows of its own.
+        if not self._reuses and not self._decided:
+            self._reuses = self.run.kept.find("compiled", self.identity) is not None
+        return not self._reuses
 
     @functools.cached_property
     def identity(self) -> str:
@@ -102,7 +105,7 @@ class CompiledStep:
         if ready is None:
             ready = self._prepared(key, batches)
             if ready is None:
-                return self._eager(batches if self.keeps_batches else _own(batches))
+                return self._eager(_own(batches) if self._reuses else batches)
         _, program, step = ready
         if self._pauses != self.run.pauses or (self._watched and not program.linked()):
             self._link()
@@ -113,12 +116,12 @@ class CompiledStep:
         first: Any = batches[0]
         rows = type(first) is Rows
         if rows and first.whole is not self._whole:
-            self._whole, self._storages = first.whole, [private.storage(leaf) for leaf in leaves(first.whole)]
+            self._whole = first.whole
             self._ready.clear()
         program = self._program(tuple(one.size for one in batches) if rows else shapes(batches), batches)
         if program is None:
             return None
-        ready = tuple(batches), program, program.bind(program.feeds(self._storages_of(batches)))
+        ready = tuple(batches), program, program.step_of(batches)
         if rows:
             self._ready[key] = ready
         return ready
@@ -137,11 +140,6 @@ class CompiledStep:
             if program is not None and not program.linked():
                 program.relink()
 
-    def _storages_of(self, batches: Sequence[Batch]) -> list[Any]:
-        if type(batches[0]) is Rows:
-            return [private.cut(one, batch.start, batch.stop) for batch in batches for one in self._storages]  # type: ignore[attr-defined]
-        return [private.storage(leaf) for batch in batches for leaf in leaves(batch)]
-
     def _add(self, key: Any, batches: Sequence[Batch]) -> StepProgram | None:
         """A program for these shapes, tried; None where such steps are to be eager."""
         if self._decided == "eager" or len(self._programs) >= MOST_PROGRAMS:
@@ -153,6 +151,7 @@ class CompiledStep:
             )
         if not self._decided:
             self._decided = "eager" if program is None else "compiled"
+            self._reuses = self._reuses or program is not None
             self.run.use_engine(self._decided, reason)
             # Whether the weights got other storage is looked at before each step, unless no hook that is called in
             # between can have given it to them.
@@ -183,7 +182,7 @@ class CompiledStep:
             run.optimizers[0].create_accumulators()
             if not program.adopt(run, self._memory):
                 return None
-            step = program.bind(program.feeds(self._storages_of(batches)))
+            step = program.step_of(batches)
             # To the bit: a number that the program holds and this run has another of would show.
             differs, program.draws = compare(
                 lambda: float(self._eager(batches).item()), lambda: float(step()), _changed(run),
@@ -208,6 +207,7 @@ class CompiledStep:
         if program is not None and key[0] and program.remember(run):
             program.tried.add(self.varying)
             run.kept.keep("step program", key, program, MOST_KEPT)
+            run.kept.keep("compiled", key[0], True, MOST_KEPT)
         return program, reason
 
     def _traced(self, batches: Sequence[Batch], memory: FlatMemory | None) -> tuple[StepProgram | None, str]:
@@ -228,7 +228,7 @@ class CompiledStep:
             before.put_back()
         if read:
             return None, f"a step reads run.{min(read)}, which a program would freeze"
-        step = program.bind(program.feeds(self._storages_of(batches)))
+        step = program.step_of(batches)
         settled: list[Python] = []
 
         def eager() -> float:

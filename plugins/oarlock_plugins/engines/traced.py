@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from oarlock import Batch
+from oarlock import Batch, Rows
 from oarlock_plugins.engines import private
 from oarlock_plugins.engines.flat import FlatMemory
-from oarlock_plugins.engines.programs import Program, Untraceable
+from oarlock_plugins.engines.programs import Program, Untraceable, leaves
 
 
 class StepProgram(Program):
@@ -79,20 +79,44 @@ class StepProgram(Program):
         self._rate: float | None = None
         self._rate_tensor = self.scope.find_var(rate_name).get_tensor()
         self._read = private.reader(self._run.results[0], self._run.dtypes[0], place)
+        # Of the rows that it was last called with: the whole, what holds its numbers, and by identity the batches, which
+        # are held so that no others get theirs, with what makes a step on them.
+        self._whole: Batch | None = None
+        self._storages: list[Any] = []
+        self._steps: dict[tuple[int, ...], tuple[Sequence[Batch], Callable[[], Any]]] = {}
 
     def adopt(self, run: Any, memory: FlatMemory | None = None) -> bool:
         self._optimizer, self._rate = run.optimizer, None
         return super().adopt(run, memory)
 
-    def bind(self, feeds: Sequence[Any]) -> Callable[[], Any]:
-        """What makes a step on these feeds at the optimizer's present learning rate; it returns a handle of the loss.
+    def step_of(self, batches: Sequence[Batch]) -> Callable[[], Any]:
+        """What makes a step on these batches at the optimizer's present learning rate; it returns a handle of the loss.
+
+        For rows it is kept until there are rows of another whole: runs of one process may have theirs in the same memory.
+        """
+        whole = batches[0].whole if type(batches[0]) is Rows else None
+        if whole is None:
+            return self._bound([private.storage(leaf) for batch in batches for leaf in leaves(batch)])
+        if whole is not self._whole:
+            self._whole, self._storages = whole, [private.storage(leaf) for leaf in leaves(whole)]
+            self._steps.clear()
+        key = tuple(map(id, batches))
+        if key not in self._steps:
+            rows = [(batch.start, batch.stop) for batch in batches if isinstance(batch, Rows)]
+            cuts = [private.cut(one, start, stop) for start, stop in rows for one in self._storages]
+            self._steps[key] = batches, self._bound(cuts)
+        return self._steps[key][1]
+
+    def _bound(self, storages: Sequence[Any]) -> Callable[[], Any]:
+        """What makes a step on what holds the numbers of its batches.
 
         All that it calls is at hand: what Python does between two runs of a small program has to be fetched into the
         processor's caches anew.
         """
-        optimizer, calls, read = self._optimizer, self._run.bind(feeds), self._read
+        calls, read = self._run.bind(self._run.feeds(storages)), self._read
 
         def step() -> Any:
+            optimizer = self._optimizer
             rate = optimizer._learning_rate
             if type(rate) is not float:
                 rate = private.learning_rate(optimizer)

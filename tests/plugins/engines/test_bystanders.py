@@ -197,7 +197,7 @@ def test_what_it_may_read_is_there_and_leads_to_no_weight(tmp_path):
         def on_evaluation_end(self, run):
             import paddle
 
-            for name in [*READ, "model", "optimizers", "best_weights"]:
+            for name in [*READ, "model", "optimizers"]:
                 value, seen = getattr(run, name), {}
                 if not isinstance(value, MethodType):  # to call one gives a number or nothing
                     reached(value, seen)
@@ -205,5 +205,5 @@ def test_what_it_may_read_is_there_and_leads_to_no_weight(tmp_path):
 
     oarlock.train(["model.widths=[8]", "trainer.epochs=1", f"hydra.run.dir={tmp_path}/run"], hooks=[Reader()])
     found = {name for name, whether in leads.items() if whether}
-    assert found == {"model", "optimizers", "best_weights"}
+    assert found == {"model", "optimizers"}
     assert not found & READ
