@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import paddle
 import pytest
@@ -84,3 +86,22 @@ def test_a_scalar_is_read_as_the_number_that_it_is(dtype):
         run(run.feeds([private.storage(tensor)]))
         expected = paddle.to_tensor(array).astype(dtype).exp().mean().item()
         assert read() == expected
+
+
+@pytest.mark.parametrize("limit", [None, 7])
+def test_what_python_shows_of_an_error_is_what_it_was_after_tracing(monkeypatch, limit):
+    """Also where a component's code failed in it."""
+    monkeypatch.delattr(sys, "tracebacklimit", raising=False)
+    if limit is not None:
+        monkeypatch.setattr(sys, "tracebacklimit", limit, raising=False)
+
+    class Failing(paddle.nn.Layer):
+        def forward(self, x):
+            assert sys.tracebacklimit == 0
+            return 1 / 0
+
+    layer = Failing()
+    with pytest.raises(ZeroDivisionError), private.tracing(paddle.static.Program(), paddle.static.Program(), layer):
+        layer(INPUT)
+    assert getattr(sys, "tracebacklimit", None) == limit
+    assert paddle.in_dynamic_mode()
