@@ -20,14 +20,21 @@ _Dumper.add_representer(str, OmegaConfDumper.str_representer)
 
 def config_text(values: dict[str, Any]) -> str:
     """Plain containers as YAML."""
-    return "".join(_part(json.dumps([key, value])) for key, value in values.items()) or _dumped(values)
+    return "".join(_part(key, value) for key, value in values.items()) or _dumped(values)
+
+
+def _part(key: str, value: Any) -> str:
+    """The lines of one key; most parts of a sweep's runs are the same."""
+    try:
+        text = json.dumps(item := {key: value})
+        return _known(text) if json.loads(text) == item else _dumped(item)
+    except TypeError:  # JSON has no such value
+        return _dumped({key: value})
 
 
 @functools.lru_cache(256)
-def _part(item: str) -> str:
-    """The lines of one key, given as JSON; most parts of a sweep's runs are the same."""
-    key, value = json.loads(item)
-    return _dumped({key: value})
+def _known(text: str) -> str:
+    return _dumped(json.loads(text))
 
 
 def _dumped(values: dict[str, Any]) -> str:

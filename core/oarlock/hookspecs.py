@@ -191,7 +191,7 @@ def on_epoch_end(run: Run) -> None:
 
 @hookspec
 def on_checkpoint(run: Run, path: Path) -> None:
-    """A checkpoint is complete on the disk, at `path`; the run may be some steps further by now."""
+    """A checkpoint is complete on the disk, at `path`; the run may be some steps further by now, or at its end."""
 
 
 @hookspec

@@ -42,3 +42,10 @@ def test_it_reads_back_the_same(values):
 def test_a_usual_configuration_is_what_omegaconf_writes():
     values = OmegaConf.to_container(compose(load_host(), []).config, resolve=True, enum_to_str=True)
     assert config_text(values) == OmegaConf.to_yaml(OmegaConf.create(values))
+
+
+def test_what_json_would_change_is_what_it_was():
+    values = {"keys": {1: "one", 2.5: "more"}, "bytes": b"\x00", "endless": [float("inf"), float("-inf")], "empty": {}}
+    for _ in range(2):
+        assert OmegaConf.to_container(OmegaConf.create(config_text(values))) == values
+    assert config_text({}) == "{}\n"
