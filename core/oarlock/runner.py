@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ class Runner:
     def __init__(self) -> None:
         import_paddle()
         self._host = load_host()
-        self._kept = Kept()
+        self._kept, self._in_use = Kept(), threading.Lock()
 
     def train(
         self,
@@ -54,30 +56,42 @@ class Runner:
             RunFailed: the run failed; its folder says how.
             Interrupted: a signal came; the run is saved.
         """
-        composed, exact = self._typed(experiment)
-        command = experiment.command if command is None else command
-        run = train_config(self._host, composed, Path(folder), number=False, hooks=hooks, command=command, kept=self._kept,
-                           keeps=keeps, experiment=experiment if exact else None)  # fmt: skip
-        return result_of(run)
+        with self._lent() as kept:
+            composed, exact = self._typed(experiment, kept)
+            command = experiment.command if command is None else command
+            run = train_config(self._host, composed, Path(folder), number=False, hooks=hooks, command=command, kept=kept,
+                               keeps=keeps, experiment=experiment if exact else None)  # fmt: skip
+            return result_of(run)
 
-    def _typed(self, experiment: Experiment) -> tuple[DictConfig, bool]:
+    @contextlib.contextmanager
+    def _lent(self) -> Iterator[Kept]:
+        """What the runs before have left; nothing for a run inside of another, whose rows and programs these are."""
+        if not self._in_use.acquire(blocking=False):
+            yield Kept()
+            return
+        try:
+            yield self._kept
+        finally:
+            self._in_use.release()
+
+    def _typed(self, experiment: Experiment, kept: Kept) -> tuple[DictConfig, bool]:
         """The experiment's configuration; that of an earlier run, with what differs set, where it has the same parts.
 
         Returns:
             it, and whether its values as plain data are the experiment's to the type: 1 may be given for 1.0.
         """
         key = json.dumps(experiment.components, sort_keys=True)
-        composed, before, exact = self._kept.find("configuration", key) or (None, {}, False)
+        composed, before, exact = kept.find("configuration", key) or (None, {}, False)
         changes = differences(before, experiment.values)
         if composed is None or changes is None:
             composed = typed(OmegaConf.create(experiment.values), experiment.components, self._host.registry)
             exact = _written(plain_values(composed)) == _written(experiment.values)
         else:
-            self._kept.keep("configuration", key, None, most=8)  # half of the changes may be refused
+            kept.keep("configuration", key, None, most=8)  # half of the changes may be refused
             for path, value in changes.items():
                 OmegaConf.update(composed, path, value, merge=False)
                 exact = exact and _written(OmegaConf.select(composed, path)) == _written(value)
-        self._kept.keep("configuration", key, (composed, plain_copy(experiment.values), exact), most=8)
+        kept.keep("configuration", key, (composed, plain_copy(experiment.values), exact), most=8)
         return composed, exact
 
     def resume(self, folder: Path | str, hooks: Sequence[object] = ()) -> Result | None:

@@ -133,6 +133,26 @@ def test_what_a_callback_does_to_the_data_ends_with_its_run(tmp_path):
     assert end(tmp_path / "before")[1] != end(tmp_path / "changed")[1]
 
 
+def test_a_run_inside_of_another_leaves_that_one_alone(tmp_path):
+    runner, given = Runner(), [f"{key}=0" for key in ("model.dropout", "seed")]
+    for number in range(3):
+        runner.train(experiment(*given, f"optimizer.learning_rate=0.0{number + 1}"), tmp_path / str(number))
+
+    class Nests:
+        @hookimpl
+        def on_step_end(self, run):
+            if run.step in (5, 40):  # in the middle of an epoch
+                runner.train(
+                    experiment(*given, f"optimizer.learning_rate=0.02{run.step}"), tmp_path / f"inner-{run.step}"
+                )
+
+    runner.train(experiment(*given), tmp_path / "outer", hooks=[Nests()])
+    runner.train(experiment(*given), tmp_path / "after")
+    oarlock.train([*BASE, *given, f"hydra.run.dir={tmp_path}/alone"])
+    for name in ("outer", "after"):
+        assert end(tmp_path / name)[1] == end(tmp_path / "alone")[1]
+
+
 def test_a_run_that_is_not_worth_a_folder_leaves_none(tmp_path):
     runner = Runner()
     result = runner.train(experiment(), tmp_path / "gone", keeps=lambda run: False)
