@@ -87,10 +87,7 @@ class Driver:
                     self._fill(pool)
                 if not pool.running and (self.interrupted or not self.trials.has_more()):
                     break
-                heard = pool.wait(TICK_SECONDS)
-                if not self.interrupted and not self.trials.search.learns:
-                    self._fill(pool)  # before the results are looked at, which do not decide what comes next
-                for trial, message in heard:
+                for trial, message in pool.wait(TICK_SECONDS):
                     self._hear(pool, self.trials.ledger.trials[trial], message)
                     if not self.interrupted:
                         self._fill(pool)  # a worker that is free waits for no disk

@@ -49,7 +49,6 @@ class Search:
 
     Attributes:
         total: how many points there will be; None where that is not known.
-        learns: whether what was found decides what comes next.
 
     Raises:
         UserError: the sampler needs a package that is not there.
@@ -72,8 +71,7 @@ class Search:
         self._trials: dict[int, Any] = {}
         self._behind: dict[int, bool] = {}
         self._results: dict[tuple[tuple[str, str], ...], list[float]] = {}
-        self.learns = sampler != "grid" or pruner != "none"
-        if self.learns:
+        if sampler != "grid" or pruner != "none":
             self._study = _study(sampler, pruner, seed + told, objectives, pruning)
 
     def ask(self) -> Point | None:
