@@ -76,7 +76,6 @@ class CompiledStep:
         # What was found for rows of `_whole`, by their identity.
         self._ready: dict[Any, Ready] = {}
         self._decided = ""
-        self._reuses = False
         self._watched = False
         self._pauses = 0
         self.draws = True
@@ -84,10 +83,12 @@ class CompiledStep:
     @property
     def keeps_batches(self) -> bool:
         """Whether somebody may hold on to a batch after its step, as a model of Python can."""
-        # Where runs like this one were compiled it is not waited for: what is eager after all gets rows of its own.
-        if not self._reuses and not self._decided:
-            self._reuses = self.run.kept.find("compiled", self.identity) is not None
-        return not self._reuses
+        return self._decided != "compiled" and not self._foreseen
+
+    @functools.cached_property
+    def _foreseen(self) -> bool:
+        """Whether runs like this one were compiled before; should it be eager after all, it gets batches of its own."""
+        return self.run.kept.find("compiled", self.identity) is not None
 
     @functools.cached_property
     def identity(self) -> str:
@@ -105,11 +106,15 @@ class CompiledStep:
         if ready is None:
             ready = self._prepared(key, batches)
             if ready is None:
-                return self._eager(_own(batches) if self._reuses else batches)
+                return self._eagerly(batches)
         _, program, step = ready
         if self._pauses != self.run.pauses or (self._watched and not program.linked()):
             self._link()
         return step()
+
+    def _eagerly(self, batches: Sequence[Batch]) -> Any:
+        """The step of the core, whose model may keep what it is given."""
+        return self._eager(batches if self.keeps_batches else _own(batches))
 
     def _prepared(self, key: Any, batches: Sequence[Batch]) -> Ready | None:
         """What makes a step, kept by the key where it may come again; None where it is to be eager."""
@@ -151,7 +156,6 @@ class CompiledStep:
             )
         if not self._decided:
             self._decided = "eager" if program is None else "compiled"
-            self._reuses = self._reuses or program is not None
             self.run.use_engine(self._decided, reason)
             # Whether the weights got other storage is looked at before each step, unless no hook that is called in
             # between can have given it to them.
@@ -185,7 +189,7 @@ class CompiledStep:
             step = program.step_of(batches)
             # To the bit: a number that the program holds and this run has another of would show.
             differs, program.draws = compare(
-                lambda: float(self._eager(batches).item()), lambda: float(step()), _changed(run),
+                lambda: float(self._eagerly(batches).item()), lambda: float(step()), _changed(run),
                 _seeder(), steps=1, tolerance=0.0,
             )  # fmt: skip
         finally:
@@ -232,7 +236,7 @@ class CompiledStep:
         settled: list[Python] = []
 
         def eager() -> float:
-            loss = float(self._eager(batches).item())
+            loss = float(self._eagerly(batches).item())
             settled.append(Python(run) if not settled else settled[0])
             return loss
 

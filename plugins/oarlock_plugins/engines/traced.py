@@ -104,7 +104,7 @@ class StepProgram(Program):
         if key not in self._steps:
             rows = [(batch.start, batch.stop) for batch in batches if isinstance(batch, Rows)]
             cuts = [private.cut(one, start, stop) for start, stop in rows for one in self._storages]
-            self._steps[key] = batches, self._bound(cuts)
+            self._steps[key] = tuple(batches), self._bound(cuts)
         return self._steps[key][1]
 
     def _bound(self, storages: Sequence[Any]) -> Callable[[], Any]:

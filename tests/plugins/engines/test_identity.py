@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 import oarlock
-from oarlock import Experiment, Runner
+from oarlock import Experiment, Rows, Runner, hookimpl
 from oarlock.checking import chosen_components
 from oarlock.config import compose
 from oarlock.plugins import load_host
@@ -123,3 +124,53 @@ def test_what_only_a_few_values_between_change_is_found_by_a_trial_now_and_then_
     assert said.count("runs before it in this process may have been made by the wrong one") >= 1
     assert "trainer.engine=eager" in said
     assert not np.allclose(losses(tmp_path / "after-0.065"), losses(tmp_path / "after-0.05"))
+
+
+def test_what_is_eager_after_a_program_was_expected_has_batches_of_its_own(tmp_path, monkeypatch):
+    """Its model may keep them, and its first epoch is gathered into memory that the next one's is gathered into."""
+    import paddle
+
+    kept, branches = [], [False]
+
+    class Keeps(paddle.nn.Linear):
+        def forward(self, x):
+            if paddle.in_dynamic_mode() and self.weight.shape[0] == 64:
+                kept.append((x, x.numpy().copy()))
+            if branches[0] and float(x.sum()) > -1e9:
+                x = x * 2
+            return super().forward(x)
+
+    monkeypatch.setattr(paddle.nn, "Linear", Keeps)
+    runner = Runner()
+    for number, branches[0] in enumerate([False, True]):
+        kept.clear()
+        runner.train(experiment("trainer.epochs=3", f"seed={number}"), tmp_path / str(number))
+    assert [json.loads((tmp_path / name / "run.json").read_text())["engine"] for name in "01"] == ["compiled", "eager"]
+    assert len(kept) >= 3 * 33
+    assert all(np.array_equal(tensor.numpy(), then) for tensor, then in kept)
+
+
+def test_rows_that_come_in_one_list_are_found_by_themselves_in_the_next_run_too(tmp_path):
+    class Steps:
+        def __init__(self, starts):
+            self.starts, self.losses = starts, []
+
+        @hookimpl
+        def on_run_start(self, run):
+            run.model.train()
+            whole, one = next(run.feeder.epoch(0, 0, reuse=True))[0].whole, []
+            for start in self.starts:
+                one[:] = [Rows(whole, start, start + 32)]  # the one before is gone, and its identity free
+                self.losses.extend(run.read_losses([run.training_step(one)]))
+
+    runner, orders = Runner(), np.random.default_rng(0).integers(0, 1000, (4, 400)).tolist()
+    found = {}
+    for engine in ("auto", "eager"):
+        for seed, starts in enumerate(orders):
+            steps = Steps(starts)
+            given = experiment(f"seed={seed}", f"trainer.engine={engine}")
+            runner.train(given, tmp_path / f"{engine}-{seed}", hooks=[steps])
+            found[engine, seed] = steps.losses
+            del steps
+            gc.collect()
+    assert all(found["auto", seed] == found["eager", seed] for seed in range(len(orders)))
