@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from oarlock import hookimpl
 from oarlock.calls import adapt, call, in_order
-from oarlock.plugins import RunManager
+from oarlock.run_manager import RunManager
 
 GIVEN = ["run", "batch", "model"]
 TAKES = st.lists(st.sampled_from(GIVEN), unique=True)
