@@ -8,6 +8,7 @@ import functools
 import re
 import types
 import typing
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -167,19 +168,18 @@ def _check_resolved(node: Any, path: str, count: int = 0) -> int:
     return count
 
 
-def plain_values(config: DictConfig) -> dict[str, Any]:
-    """A configuration as data that YAML and JSON hold: references followed, enums by name, paths as texts."""
-    values: dict[str, Any] = plain_copy(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
-    return values
+def plain_values(value: Any) -> Any:
+    """A configuration, or a value of one, as data that YAML and JSON hold, in containers of its own.
 
-
-def plain_copy(value: Any) -> Any:
-    """Containers of their own with the same values, paths as texts."""
+    References are followed, enums given by name, paths as texts.
+    """
+    if OmegaConf.is_config(value):
+        value = OmegaConf.to_container(value, resolve=True)
     if isinstance(value, dict):
-        return {key: plain_copy(child) for key, child in value.items()}
+        return {key: plain_values(child) for key, child in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain_copy(child) for child in value]
-    return str(value) if isinstance(value, Path) else value
+        return [plain_values(child) for child in value]
+    return value.name if isinstance(value, Enum) else str(value) if isinstance(value, Path) else value
 
 
 def chosen_components(config: DictConfig, registry: Registry) -> dict[str, str]:

@@ -12,7 +12,7 @@ import numpy as np
 import pluggy
 from omegaconf import DictConfig
 
-from oarlock.checking import chosen_components, instantiate, plain_copy, plain_values
+from oarlock.checking import chosen_components, instantiate, plain_values
 from oarlock.component import BadComponent, verify_hooks
 from oarlock.data import Arrays, Data
 from oarlock.device import precision_policy, setup_device
@@ -57,10 +57,8 @@ def build_run(
     root = components.pop("")
     manager = _register(host, components, hooks)
     device = setup_device(root.device, root.deterministic)
-    if experiment is None:
-        values, chosen = plain_values(config), chosen_components(config, host.registry)
-    else:
-        values, chosen = plain_copy(experiment.values), dict(experiment.components)
+    values = plain_values(config if experiment is None else experiment.values)
+    chosen = chosen_components(config, host.registry) if experiment is None else dict(experiment.components)
     run = Run(root, values, components, chosen, manager, device, kept or Kept())
     run.runtime = setup_runtime(root.runtime.tune, runtime)
     trainer = root.trainer

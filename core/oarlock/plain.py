@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,12 @@ class Experiment:
     def command(self) -> list[str]:
         """What to type for the same run."""
         return ["oarlock", "train", *self.flags, *self.overrides]
+
+
+def replaced(values: dict[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """The same with another value at a path."""
+    first, *rest = path
+    return {**values, first: replaced(values[first], rest, value) if rest else value}
 
 
 def typed(values: DictConfig, components: Mapping[str, str], registry: Registry) -> DictConfig:

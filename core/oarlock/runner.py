@@ -6,17 +6,17 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from enum import Enum
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from oarlock.checking import plain_copy, plain_values
+from oarlock.checking import plain_values
 from oarlock.kept import Kept
 from oarlock.new_run import Result, result_of, train_config
 from oarlock.paddle_import import import_paddle
-from oarlock.plain import Experiment, typed
+from oarlock.plain import Experiment, replaced, typed
 from oarlock.plugins import load_host
 from oarlock.run import Run
 
@@ -57,10 +57,10 @@ class Runner:
             Interrupted: a signal came; the run is saved.
         """
         with self._lent() as kept:
-            composed, exact = self._typed(experiment, kept)
+            composed, values = self._typed(experiment, kept)
             command = experiment.command if command is None else command
             run = train_config(self._host, composed, Path(folder), number=False, hooks=hooks, command=command, kept=kept,
-                               keeps=keeps, experiment=experiment if exact else None)  # fmt: skip
+                               keeps=keeps, experiment=replace(experiment, values=values))  # fmt: skip
             return result_of(run)
 
     @contextlib.contextmanager
@@ -74,25 +74,25 @@ class Runner:
         finally:
             self._in_use.release()
 
-    def _typed(self, experiment: Experiment, kept: Kept) -> tuple[DictConfig, bool]:
+    def _typed(self, experiment: Experiment, kept: Kept) -> tuple[DictConfig, dict[str, Any]]:
         """The experiment's configuration; that of an earlier run, with what differs set, where it has the same parts.
 
         Returns:
-            it, and whether its values as plain data are the experiment's to the type: 1 may be given for 1.0.
+            it, and its values as plain data; the experiment may have given 1 for 1.0.
         """
         key = json.dumps(experiment.components, sort_keys=True)
-        composed, before, exact = kept.find("configuration", key) or (None, {}, False)
+        composed, before, values = kept.find("configuration", key) or (None, {}, {})
         changes = differences(before, experiment.values)
         if composed is None or changes is None:
             composed = typed(OmegaConf.create(experiment.values), experiment.components, self._host.registry)
-            exact = _written(plain_values(composed)) == _written(experiment.values)
+            values = plain_values(composed)
         else:
             kept.keep("configuration", key, None, most=8)  # half of the changes may be refused
             for path, value in changes.items():
                 OmegaConf.update(composed, path, value, merge=False)
-                exact = exact and _written(OmegaConf.select(composed, path)) == _written(value)
-        kept.keep("configuration", key, (composed, plain_copy(experiment.values), exact), most=8)
-        return composed, exact
+                values = replaced(values, path.split("."), plain_values(OmegaConf.select(composed, path)))
+        kept.keep("configuration", key, (composed, plain_values(experiment.values), values), most=8)
+        return composed, values
 
     def resume(self, folder: Path | str, hooks: Sequence[object] = ()) -> Result | None:
         """Continue a run, as `oarlock resume` does; None where it has ended already.
@@ -106,12 +106,6 @@ class Runner:
 
         run = resume(folder, hooks=hooks, host=self._host)
         return result_of(run) if run is not None else None
-
-
-def _written(value: Any) -> str:
-    """A value of a configuration as its record has it; 1 is not 1.0."""
-    plain = OmegaConf.to_container(value, resolve=True, enum_to_str=True) if OmegaConf.is_config(value) else value
-    return json.dumps(plain, default=lambda one: one.name if isinstance(one, Enum) else str(one))
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], path: str = "") -> dict[str, Any] | None:

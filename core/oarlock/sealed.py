@@ -171,10 +171,7 @@ def _entry_of(path: Path) -> dict[str, Any]:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file and bring it to the disk."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    write_all(path.parent, {path.name: content})
 
 
 def write_all(folder: Path, files: dict[str, bytes]) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from enum import Enum
-from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import OverrideType
@@ -14,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from oarlock.checking import chosen_components, instantiate_at, plain_values
 from oarlock.errors import UserError
+from oarlock.plain import replaced
 from oarlock.registry import Registry
 from oarlock.vetting import parse
 
@@ -65,7 +64,7 @@ class Variation:
             if accepted is None:
                 return None
             for key, value in accepted.items():
-                found = _replaced(found, key.split("."), value)
+                found = replaced(found, key.split("."), value)
         return found
 
     def _accepted(self, owner: str, overrides: tuple[str, ...]) -> dict[str, Any] | None:
@@ -91,7 +90,7 @@ class Variation:
                 parent[name] = changes[key]
             instantiate_at(self._config, owner, self._registry)
             new = {key: parent._get_node(name)._value() for key, (parent, name) in places.items()}
-            return {key: _recorded(value) for key, value in new.items()}
+            return {key: plain_values(value) for key, value in new.items()}
         except (UserError, OmegaConfBaseException):
             return None
         finally:
@@ -110,17 +109,6 @@ class Variation:
     def _owner(self, key: str) -> str:
         """The outermost component that a value belongs to; '' for those of the run itself."""
         return next((path for path in self.components if key.startswith(f"{path}.")), "")
-
-
-def _recorded(value: Any) -> Any:
-    """A value as a run's record has it."""
-    return value.name if isinstance(value, Enum) else str(value) if isinstance(value, Path) else value
-
-
-def _replaced(values: dict[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
-    """The same with another value at a path."""
-    first, *rest = path
-    return {**values, first: _replaced(values[first], rest, value) if rest else value}
 
 
 @functools.lru_cache(maxsize=MOST_KEPT)
