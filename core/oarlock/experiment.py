@@ -26,6 +26,7 @@ from oarlock.plain import Experiment
 from oarlock.plugins import Host
 from oarlock.returned import built, measures_of, no_loss, warn_of_doubles
 from oarlock.run import Run
+from oarlock.run_manager import may_hold_hooks
 from oarlock.runtime import setup_runtime
 from oarlock.schema import Engine
 from oarlock.step import build_custom_step, build_eager_evaluation, build_eager_step
@@ -168,7 +169,8 @@ def _callers(hooks: Sequence[object], host: Host) -> dict[str, object]:
         if isinstance(caller, type):
             raise UserError(f"hooks[{number}]={caller.__name__}: it is a class; give an instance, {caller.__name__}().")
         try:
-            if not verify_hooks(caller, dir(caller), name, host.hooks):
+            names = dir(caller if may_hold_hooks(caller) else type(caller))
+            if not verify_hooks(caller, names, name, host.hooks):
                 raise UserError(f"{name}: none of its methods is marked @hookimpl, so it would never be called.")
         except BadComponent as error:
             raise UserError(f"{error}.") from error

@@ -1,4 +1,4 @@
-"""Calling functions with what they take, one by one and in a row; objects that are registered to be called."""
+"""Calling functions with what they take, one by one and in a row."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oarlock import hookimpl
 from oarlock.calls import adapt, call, in_order
-from oarlock.run_manager import RunManager
 
 GIVEN = ["run", "batch", "model"]
 TAKES = st.lists(st.sampled_from(GIVEN), unique=True)
@@ -68,41 +66,3 @@ def test_an_error_ends_the_row():
     with pytest.raises(ValueError, match="7"):
         row(7)
     assert made == [(0, [])]
-
-
-class Plain:
-    def __init__(self):
-        self.first, self.second = 1, [2]
-
-    @hookimpl
-    def on_step_end(self):
-        self.first += 1
-
-
-class Empty:
-    @hookimpl
-    def on_step_end(self):
-        self.first = 1
-
-
-class Slotted:
-    __slots__ = ("first",)
-
-    def __init__(self):
-        self.first = 1
-
-    @hookimpl
-    def on_step_end(self):
-        self.first += 1
-
-
-@pytest.mark.parametrize("kind", [Plain, Empty, Slotted])
-def test_a_run_s_manager_leaves_the_attributes_of_what_it_registers_as_they_were(kind):
-    registered, manager = kind(), RunManager("oarlock")
-    attributes = getattr(registered, "__dict__", {})
-    before = list(attributes.items())
-    assert manager.register(registered, "one") == "one"
-    assert getattr(registered, "__dict__", attributes) is attributes
-    assert list(attributes.items()) == before
-    manager.hook.on_step_end()
-    assert registered.first == (1 if kind is Empty else 2)

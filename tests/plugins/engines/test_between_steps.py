@@ -80,11 +80,20 @@ class Counter:
     def on_step_end(self):
         self.steps = getattr(self, "steps", 0) + 1
 
+@component
+class Closed(Counter):
+    """Tells who looks into it, after which CPython 3.11 and 3.12 have no place for its attributes but a dict."""
+
+    @property
+    def __dict__(self):
+        raise AssertionError("somebody looks into it")
+
 @hookimpl
 def register_components(register):
     register("callback/moment", Moment)
     register("callback/quiet", Quiet)
     register("callback/counter", Counter)
+    register("callback/closed", Closed)
 '''
 JOB = ["train", "model.widths=[8]", "trainer.epochs=4", "trainer.drop_last=false"]
 
@@ -116,6 +125,10 @@ def test_other_storage_after_a_checkpoint_is_the_program_s(oarlock, plugin, tmp_
 
 def test_a_hook_without_arguments_whose_class_has_the_run_is_watched(oarlock, plugin, tmp_path):
     assert both(oarlock, plugin(PARTS), tmp_path, "callback=[quiet]")
+
+
+def test_nobody_looks_into_a_callback(oarlock, plugin, tmp_path):
+    assert both(oarlock, plugin(PARTS), tmp_path, "callback=[closed]")
 
 
 KEEPERS = '''
