@@ -286,16 +286,18 @@ class Run:
                 self._callers[hook] = in_order(calls, arguments) if calls else None
         return self._callers[hook]
 
-    def resolve_monitor(self, name: str, option: str = "monitor") -> tuple[str, str]:
+    def resolve_monitor(self, name: str | None, option: str = "monitor") -> tuple[str, str]:
         """A metric of this run's evaluations and its direction, `("valid/loss", "min")`.
 
         Args:
-            name: the metric.
+            name: the metric; None for the run's own, trainer.monitor.
             option: where the name stands in the configuration, for the error.
 
         Raises:
             UserError: the run measures no such metric; it names the nearest.
         """
+        if name is None:
+            return self.monitor, self.direction
         return resolve_monitor(name, self.measures, self.splits, option)
 
     def learning_rate(self) -> float:

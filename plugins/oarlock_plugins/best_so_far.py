@@ -21,19 +21,15 @@ class BestSoFar:
     def __init__(self, min_delta):
         self._min_delta, self.best = min_delta, None
 
-    def start(self, run, monitor, option):
-        """Find out which metric it is, before the first step: a mistyped one would otherwise never do anything.
+    def start(self, option, monitor, direction):
+        """Say which metric it is, before the first step.
 
         Args:
-            run: the run.
-            monitor: the metric's name; None for that of the run, trainer.monitor.
             option: where the name stands in the configuration.
-
-        Raises:
-            UserError: the run measures no such metric.
+            monitor: the metric's full name.
+            direction: 'max' or 'min'.
         """
-        self._option = option
-        self.monitor, direction = run.resolve_monitor(monitor, option) if monitor else (run.monitor, run.direction)
+        self.monitor, self._option = monitor, option
         self._sign = 1 if direction == "max" else -1
 
     def improves(self, metrics):

@@ -35,8 +35,6 @@ class EarlyStopping:
         balance_limit: for balance, stop when the counter reaches it.
     """
 
-    changes_run = True
-
     monitor: Optional[str] = None
     form: Form = Form.consecutive
     patience: int = 5
@@ -57,7 +55,8 @@ class EarlyStopping:
 
     @hookimpl
     def on_run_start(self, run):
-        self._best.start(run, self.monitor, "callback.early_stopping.monitor")
+        option = "callback.early_stopping.monitor"  # a mistyped one would otherwise never do anything
+        self._best.start(option, *run.resolve_monitor(self.monitor, option))
 
     @hookimpl
     def on_evaluation_end(self, run, metrics):

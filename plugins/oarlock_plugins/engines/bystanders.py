@@ -1,4 +1,4 @@
-"""Which callbacks cannot touch the weights, as far as their code tells."""
+"""Which callbacks cannot change what makes the steps, as far as their code tells."""
 
 from __future__ import annotations
 
@@ -24,27 +24,24 @@ LOADS = {
 }  # fmt: skip
 
 
-def may_touch_weights(run: Any, hook: str) -> bool:
-    """Whether an implementation of a hook may do anything to the weights of a run.
+def may_touch(run: Any, hook: str) -> bool:
+    """Whether an implementation of a hook may change the weights of a run, or its layers and components."""
+    return any(may_change(run, one.plugin) for one in getattr(run.hook, hook).get_hookimpls())
+
+
+def may_change(run: Any, plugin: Any) -> bool:
+    """Whether what is registered may change the weights of a run, or its layers and components.
 
     It may not if its class says `changes_run = False`. Where that says nothing, what counts is all that its hooks are
     given: numbers, and a run of which they do no more than read what READ names.
-
-    Args:
-        run: the run.
-        hook: the hook's name.
     """
-
-    def may(plugin: Any) -> bool:
-        said = getattr(plugin, "changes_run", None)
-        if said is not None:
-            return bool(said)
-        callers = run.manager.get_hookcallers(plugin) or []
-        own = [one for caller in callers for one in caller.get_hookimpls() if one.plugin is plugin]
-        return not all(name in PLAIN or (name == "run" and only_reads(one.function, name, READ))
-                       for one in own for name in one.argnames)  # fmt: skip
-
-    return any(may(one.plugin) for one in getattr(run.hook, hook).get_hookimpls())
+    said = getattr(plugin, "changes_run", None)
+    if said is not None:
+        return bool(said)
+    callers = run.manager.get_hookcallers(plugin) or []
+    own = [one for caller in callers for one in caller.get_hookimpls() if one.plugin is plugin]
+    return not all(name in PLAIN or (name == "run" and only_reads(one.function, name, READ))
+                   for one in own for name in one.argnames)  # fmt: skip
 
 
 def only_reads(function: Any, argument: str, attributes: set[str]) -> bool:

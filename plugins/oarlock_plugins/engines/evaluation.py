@@ -11,7 +11,8 @@ import numpy as np
 
 from oarlock import Batch, build_eager_evaluation, warn
 from oarlock_plugins.engines import private
-from oarlock_plugins.engines.probe import Python, agree
+from oarlock_plugins.engines.premise import Premise
+from oarlock_plugins.engines.probe import agree
 from oarlock_plugins.engines.programs import Untraceable, leaves
 from oarlock_plugins.engines.step import MISTAKEN, MOST_KEPT, MOST_PROGRAMS, CompiledStep, line_of, shapes
 from oarlock_plugins.engines.traced import EvaluationProgram
@@ -31,11 +32,14 @@ class CompiledEvaluation:
         self._ready: dict[int, tuple[Any, EvaluationProgram, Callable[[], tuple[Any, Any]]]] = {}
 
     def __call__(self, batch: Batch) -> tuple[Any, Any]:
+        if not self._training.stands():
+            return self._eager(batch)
         ready = self._ready.get(id(batch))
         if ready is None:
             program = self._program(batch)
             if program is None:
-                return self._eager(batch)
+                made: tuple[Any, Any] = self._training.beside(lambda: self._eager(batch))
+                return made
             gone = weakref.ref(batch, functools.partial(self._ready.pop, id(batch)))
             feeds = program.feeds([private.storage(leaf) for leaf in leaves(batch)])
             ready = self._ready[id(batch)] = gone, program, program.bind(feeds)
@@ -61,7 +65,7 @@ class CompiledEvaluation:
         covered = kept is not None and kept.tried.covers(varied)
         if kept is not None and covered and not kept.tried.due() and kept.adopt(run):
             return kept
-        before = Python(run)
+        before = Premise(run)
         expected = self._eager(batch)
         before.put_back()
 

@@ -7,9 +7,12 @@ import math
 from typing import Any
 
 from oarlock_plugins.dotted import dotted
+from oarlock_plugins.engines.bystanders import may_change
 
 # Hooks whose results are part of a program.
 TRACED = ("prepare_parameters", "build_optimizer", "build_grad_clip", "forward", "compute_loss", "compute_penalty")
+# Hooks before the first step, whose callbacks may change what a program is made of.
+BEFORE = ("on_run_start", "on_epoch_start")
 # Of the runs that a program need not be tried with, one in so many is.
 ONE_IN = 16
 
@@ -17,10 +20,14 @@ ONE_IN = 16
 def identity(run: Any) -> str:
     """All that a program may depend on beside shapes: two runs with one identity can be made by one program.
 
-    '' where a hook of somebody else's than the run's components is part of it. What `varying` has is left out.
+    '' where a hook of somebody else's than the run's components is part of it, or may change that. What `varying` has is left
+    out.
     """
-    for hook in TRACED:
-        if any(one.plugin_name not in run.components for one in getattr(run.hook, hook).get_hookimpls()):
+    for hook in (*TRACED, *BEFORE):
+        others = [
+            one.plugin for one in getattr(run.hook, hook).get_hookimpls() if one.plugin_name not in run.components
+        ]
+        if any(hook in TRACED or may_change(run, one) for one in others):
             return ""
     varied = varying(run)
     values = {path: value for path, value in dotted(run.values).items() if path not in varied}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from oarlock import Batch, each
@@ -91,6 +91,11 @@ class Program:
             private.share(self.scope, group.gradient, whole)
         self._run = private.Direct(self.main, self.scope, self._place, self._names, present, keep)
         self._lay_gradients(wholes)
+
+    @property
+    def tensors(self) -> Iterable[Any]:
+        """The live tensors that it reads or changes."""
+        return self._shared.values()
 
     def remember(self, run: Any) -> bool:
         """Note where in the run each of the shared tensors is, so that another run like it can take the program over.

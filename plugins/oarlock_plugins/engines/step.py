@@ -9,10 +9,11 @@ from typing import Any
 
 from oarlock import Batch, Rows, UserError, build_eager_step, each, warn
 from oarlock_plugins.engines import private
-from oarlock_plugins.engines.bystanders import may_touch_weights
+from oarlock_plugins.engines.bystanders import may_touch
 from oarlock_plugins.engines.flat import FlatMemory
 from oarlock_plugins.engines.identity import identity, varying
-from oarlock_plugins.engines.probe import Python, compare, reads_of
+from oarlock_plugins.engines.premise import Premise
+from oarlock_plugins.engines.probe import compare, reads_of
 from oarlock_plugins.engines.programs import Untraceable, leaves
 from oarlock_plugins.engines.traced import StepProgram
 
@@ -20,6 +21,8 @@ from oarlock_plugins.engines.traced import StepProgram
 MOST_KEPT = 32
 # Programs of one run, one for each set of shapes; a run with more makes the steps of the others eagerly.
 MOST_PROGRAMS = 8
+# Hooks between two steps, whose callbacks may change what a program holds.
+MOMENTS = ("on_epoch_start", "on_evaluation_start", "evaluate", "on_evaluation_end", "on_epoch_end", "on_checkpoint")
 MISTAKEN = (
     "engine: this run needs a program of its own, which by its options it should not; runs before it in this process may "
     "have been made by the wrong one. Repeat them with trainer.engine=eager."
@@ -77,13 +80,15 @@ class CompiledStep:
         self._ready: dict[Any, Ready] = {}
         self._decided = ""
         self._watched = False
+        # What the programs hold of Python's part of the run, where a callback may change it.
+        self._premise: Premise | None = None
         self._pauses = 0
         self.draws = True
 
     @property
     def keeps_batches(self) -> bool:
         """Whether somebody may hold on to a batch after its step, as a model of Python can."""
-        return self._decided != "compiled" and not self._foreseen
+        return self._decided != "compiled" and not self._foreseen and self._premise is None
 
     @functools.cached_property
     def _foreseen(self) -> bool:
@@ -106,11 +111,46 @@ class CompiledStep:
         if ready is None:
             ready = self._prepared(key, batches)
             if ready is None:
-                return self._eagerly(batches)
+                return self.beside(lambda: self._eagerly(batches))
         _, program, step = ready
-        if self._pauses != self.run.pauses or (self._watched and not program.linked()):
-            self._link()
+        if self._pauses != self.run.pauses or self._watched:
+            if not self.stands():
+                return self._eagerly(batches)
+            if self._pauses != self.run.pauses or not program.linked():
+                self._link()
         return step()
+
+    def stands(self) -> bool:
+        """Whether a program still makes what eager would; where a callback has changed what it holds, all is eager from now on.
+
+        Raises:
+            UserError: the run was to be compiled.
+        """
+        if self._decided != "compiled" or self._premise is None or self._premise.stands():
+            return self._decided != "eager"
+        changed = ", ".join(sorted(self._premise.changes())[:3])
+        self._refuse(f"a callback has changed {changed}, which a program froze")
+        self._decided, self.draws = "eager", True
+        self._programs = dict.fromkeys(self._programs)
+        self._ready.clear()
+        self.run.recorded_engine = ""  # a resumed run changes at the same step
+        self.run.use_engine("eager", f"from step {self.run.step + 1} on, since a callback has changed {changed}")
+        self.run.seed_step()  # it was not, where no step had drawn so far
+        return False
+
+    def beside(self, eager: Callable[[], Any]) -> Any:
+        """What Python makes in a run of programs; what it changes by that is no callback's doing."""
+        stands, made = self.stands(), eager()
+        if stands and self._premise is not None:
+            self._premise = Premise(self.run)
+        return made
+
+    def _refuse(self, reason: str) -> None:
+        """Fail with the reason why steps would be eager, where they must not be."""
+        if self._required:
+            raise UserError(
+                f"trainer.engine=compiled: {reason}.\nChoose trainer.engine=auto to train such runs eagerly."
+            )
 
     def _eagerly(self, batches: Sequence[Batch]) -> Any:
         """The step of the core, whose model may keep what it is given."""
@@ -150,16 +190,18 @@ class CompiledStep:
         if self._decided == "eager" or len(self._programs) >= MOST_PROGRAMS:
             return None
         program, reason = self._tried(batches)
-        if program is None and self._required:
-            raise UserError(
-                f"trainer.engine=compiled: {reason}.\nChoose trainer.engine=auto to train such runs eagerly."
-            )
+        if program is not None and self.run.recorded_engine == "eager" and not self._decided:
+            program, reason = None, "it was made so before it was resumed"
+        if program is None:
+            self._refuse(reason)
         if not self._decided:
             self._decided = "eager" if program is None else "compiled"
             self.run.use_engine(self._decided, reason)
             # Whether the weights got other storage is looked at before each step, unless no hook that is called in
             # between can have given it to them.
-            self._watched = may_touch_weights(self.run, "on_step_end")
+            self._watched = may_touch(self.run, "on_step_end")
+            if program is not None and any(may_touch(self.run, moment) for moment in ("on_step_end", *MOMENTS)):
+                self._premise = Premise(self.run)
         elif program is None:
             warn(f"engine: steps with {' + '.join(str(batch.size) for batch in batches)} rows are eager: {reason}")
         self._programs[key] = program
@@ -181,7 +223,7 @@ class CompiledStep:
         if covered and not program.tried.due():
             run.optimizers[0].create_accumulators()
             return program if program.adopt(run, self._memory) else None
-        before = Python(run)
+        before = Premise(run)
         try:
             run.optimizers[0].create_accumulators()
             if not program.adopt(run, self._memory):
@@ -217,7 +259,7 @@ class CompiledStep:
     def _traced(self, batches: Sequence[Batch], memory: FlatMemory | None) -> tuple[StepProgram | None, str]:
         """A new program that agrees with eager; where it does not, without what may be moved to a memory."""
         run = self.run
-        before = Python(run)
+        before = Premise(run)
         try:
             run.optimizers[0].create_accumulators()
             with reads_of(run) as read:
@@ -233,26 +275,26 @@ class CompiledStep:
         if read:
             return None, f"a step reads run.{min(read)}, which a program would freeze"
         step = program.step_of(batches)
-        settled: list[Python] = []
+        settled: list[Premise] = []
 
         def eager() -> float:
             loss = float(self._eagerly(batches).item())
-            settled.append(Python(run) if not settled else settled[0])
+            if not settled:
+                settled.append(Premise(run))
             return loss
 
         def compiled() -> float:
-            changed.extend(settled[0].changes() if not changed else ())
             try:
                 return float(step())
             except Exception as error:  # an operator of Paddle's, which no component called
                 raise Untraceable(f"{type(error).__name__}: {line_of(error)}") from error
 
-        changed: list[str] = []
         draws = True
         try:
-            differs, draws = compare(eager, compiled, _changed(run), _seeder(), nudged=run.model.parameters())
+            differs, draws = compare(eager, compiled, _changed(run, program), _seeder(), nudged=run.model.parameters())
         except Untraceable as error:
             differs = f"it does not run ({error})"
+        changed = settled[0].changes() + settled[0].drawn()
         before.put_back()
         if changed:
             return None, f"a step changes {', '.join(sorted(changed)[:3])}, which a program would freeze"
@@ -274,10 +316,16 @@ def _own(batches: Sequence[Batch]) -> Sequence[Batch]:
     return [Batch(*(each(tree, lambda leaf: leaf.clone()) for tree in (one.inputs, one.targets))) for one in batches]
 
 
-def _changed(run: Any) -> list[Any]:
-    """The tensors that a step changes."""
+def _changed(run: Any, program: StepProgram | None = None) -> list[Any]:
+    """The tensors that a step changes; with a program also those of its own, which are in no place that is known."""
     accumulators = run.optimizers[0].optimizer._accumulators.values()
-    return [*run.model.state_dict().values(), *(tensor for one in accumulators for tensor in one.values())]
+    found = [
+        *run.model.parameters(),
+        *run.model.buffers(),
+        *(tensor for one in accumulators for tensor in one.values()),
+    ]
+    known = set(map(id, found))
+    return found + [tensor for tensor in (program.tensors if program is not None else ()) if id(tensor) not in known]
 
 
 def _seeder() -> Callable[[int], Any]:

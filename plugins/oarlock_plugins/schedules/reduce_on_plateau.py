@@ -48,7 +48,7 @@ class ReduceOnPlateau:
 
     @hookimpl
     def on_run_start(self, run):
-        self._best.start(run, self.monitor, "schedule.monitor")
+        self._best.start("schedule.monitor", *run.resolve_monitor(self.monitor, "schedule.monitor"))
 
     @hookimpl
     def on_evaluation_end(self, metrics):

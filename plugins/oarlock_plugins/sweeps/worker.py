@@ -118,6 +118,8 @@ class Line:
 class Reporter:
     """What a run tells the driver, through hooks that any plugin has."""
 
+    changes_run = False
+
     def __init__(self, line: Line, prunes: bool) -> None:
         self._line, self._prunes = line, prunes
         self.outcome: dict[str, Any] | None = None

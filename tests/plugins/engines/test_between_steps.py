@@ -131,6 +131,192 @@ def test_nobody_looks_into_a_callback(oarlock, plugin, tmp_path):
     assert both(oarlock, plugin(PARTS), tmp_path, "callback=[closed]")
 
 
+ALTERS = '''
+from __future__ import annotations
+import os
+from types import SimpleNamespace
+from typing import Optional
+from oarlock import component, hookimpl
+from oarlock_plugins.tasks.classification import Classification
+
+@component
+class Scaled(Classification):
+    """A task whose loss is scaled."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.inside = [SimpleNamespace(scale=1.0)]
+
+    @hookimpl
+    def compute_loss(self, output, batch):
+        return super().compute_loss(output, batch) * self.inside[0].scale
+
+@component
+class Parts:
+    """A model with much that can be changed."""
+
+    @hookimpl
+    def build_model(self, spec):
+        import paddle
+        from paddle import nn
+
+        class Net(nn.Layer):
+            def __init__(self):
+                super().__init__()
+                self.flat, self.hidden, self.drop = nn.Flatten(), nn.Linear(64, 16), nn.Dropout(0.1)
+                self.act, self.out, self.temperature = nn.ReLU(), nn.Linear(16, 10), 1.0
+
+            def forward(self, x):
+                return self.out(self.act(self.drop(self.hidden(self.flat(x))))) / self.temperature
+
+        return Net()
+
+def dropout(run, now): run.model.drop.p = 0.5 if now else 0.1
+def frozen(run, now): run.model.hidden.weight.stop_gradient = now
+def smoothed(run, now): run.components["task"].label_smoothing = 0.2 if now else 0.0
+def scaled(run, now): run.components["task"].inside[0].scale = 2.0 if now else 1.0
+def momentum(run, now): run.optimizer._momentum = 0.5 if now else 0.9
+def hooked(run, now):
+    if now and not run.model.act._forward_post_hooks:
+        run.model.act.register_forward_post_hook(lambda layer, inputs, output: output * 2)
+def replaced(run, now):
+    from paddle import nn
+    if now and isinstance(run.model.act, nn.ReLU):
+        run.model.act = nn.Tanh()
+def cooled(run, now): run.model.temperature = 3.0 if now else 1.0
+
+@component
+class Alters:
+    """Changes something of a run from some step on, or for the time of an evaluation."""
+
+    what: str = "dropout"
+    hook: str = "on_epoch_start"
+    first: int = 60
+    killed_at: Optional[int] = None
+
+    @hookimpl
+    def on_run_start(self, run):
+        self._at("on_step_end", run)  # what it had changed before a resume
+
+    @hookimpl
+    def on_epoch_start(self, run):
+        self._at("on_epoch_start", run)
+
+    @hookimpl
+    def on_epoch_end(self, run):
+        self._at("on_epoch_end", run)
+
+    @hookimpl
+    def on_evaluation_start(self, run):
+        self._at("on_evaluation_start", run)
+
+    @hookimpl
+    def on_evaluation_end(self, run, metrics):
+        if self.hook == "on_evaluation_start":
+            globals()[self.what](run, False)
+
+    @hookimpl
+    def on_step_end(self, run):
+        if run.step == self.killed_at and not os.environ.get("RESUMED"):
+            os.kill(os.getpid(), 9)
+        self._at("on_step_end", run)
+
+    def _at(self, hook, run):
+        if hook == self.hook:
+            globals()[self.what](run, run.step >= self.first)
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+@hookimpl
+def register_components(register):
+    register("task/scaled", Scaled)
+    register("model/parts", Parts)
+    register("callback/alters", Alters)
+'''
+ALTERED = {
+    "dropout": "model.drop.p", "frozen": "model.hidden.weight.stop_gradient", "smoothed": "task.label_smoothing",
+    "scaled": "task.inside.scale", "momentum": "optimizer 0._momentum", "hooked": "model.act._forward_post_hooks.",
+    "replaced": "model._sub_layers.act", "cooled": "model.temperature",
+}  # fmt: skip
+ALTERING = ["train", "task=scaled", "model=parts", "callback=[alters]", "optimizer=momentum", "trainer.epochs=4"]
+
+
+@pytest.mark.parametrize("hook", ["on_epoch_start", "on_step_end", "on_evaluation_start"])
+@pytest.mark.parametrize("what", ALTERED)
+def test_what_a_callback_changes_is_what_the_next_step_is_made_with(oarlock, plugin, tmp_path, what, hook):
+    env, words = plugin(ALTERS), [f"callback.alters.what={what}", f"callback.alters.hook={hook}"]
+    done = oarlock(*ALTERING, *words, "hydra.run.dir=auto", env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("warning: engine eager: from step ")
+    assert f"since a callback has changed {ALTERED[what]}" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert json.loads((tmp_path / "auto" / "run.json").read_text())["engine"] == "eager"
+    assert oarlock(*ALTERING, *words, "trainer.engine=eager", "hydra.run.dir=eager", env=env).returncode == 0
+    assert equal_ends(tmp_path / "auto", tmp_path / "eager")
+
+
+def test_where_the_run_is_to_be_compiled_that_is_an_error(oarlock, plugin):
+    done = oarlock(*ALTERING, "trainer.engine=compiled", "hydra.run.dir=run", env=plugin(ALTERS))
+    assert done.returncode == 2
+    assert "trainer.engine=compiled: a callback has changed model.drop.p, which a program froze." in done.stderr
+
+
+@pytest.mark.parametrize("killed_at", [50, 80])
+def test_a_run_that_changed_from_a_program_to_eager_is_resumed_exactly(oarlock, plugin, tmp_path, killed_at):
+    env, words = plugin(ALTERS), ["callback.alters.hook=on_step_end", "trainer.checkpoint.every_steps=7"]
+    assert oarlock(*ALTERING, *words, "hydra.run.dir=whole", env=env).returncode == 0
+    assert (
+        oarlock(*ALTERING, *words, f"callback.alters.killed_at={killed_at}", "hydra.run.dir=cut", env=env).returncode
+        == -9
+    )
+    done = oarlock("resume", "cut", env={**env, "RESUMED": "1"})
+    assert done.returncode == 0, done.stderr
+    assert equal_ends(tmp_path / "whole", tmp_path / "cut")
+
+
+GATHERS = '''
+from __future__ import annotations
+from oarlock import component, hookimpl
+from oarlock_plugins.tasks.classification import Accuracy, Classification
+
+@component
+class Gathers(Classification):
+    """Has its metric at hand."""
+
+    @hookimpl
+    def build_metrics(self, data):
+        self._metric = Accuracy()
+        return {"accuracy": self._metric}
+
+@component
+class Norms:
+    """Looks at the weights, and remembers what it saw."""
+
+    @hookimpl
+    def on_run_start(self, run):
+        self.seen = []
+
+    @hookimpl
+    def on_step_end(self, run):
+        self.seen.append(float(run.model.parameters()[0].norm()))
+
+@hookimpl
+def register_components(register):
+    register("task/gathers", Gathers)
+    register("callback/norms", Norms)
+'''
+
+
+def test_what_changes_beside_the_steps_does_not_matter(oarlock, plugin, tmp_path):
+    assert both(oarlock, plugin(GATHERS), tmp_path, "task=gathers", "callback=[norms,ema]", "schedule=reduce_on_plateau",
+                "schedule.patience=1", "schedule.min_delta=1", "optimizer=adamw")  # fmt: skip
+    assert json.loads((tmp_path / "compiled" / "run.json").read_text())["engine"] == "compiled"
+
+
 KEEPERS = '''
 from __future__ import annotations
 import math

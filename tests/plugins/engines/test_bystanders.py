@@ -9,7 +9,7 @@ import pytest
 
 import oarlock
 from oarlock import hookimpl
-from oarlock_plugins.engines.bystanders import READ, may_touch_weights, only_reads
+from oarlock_plugins.engines.bystanders import READ, may_touch, only_reads
 
 
 class Reads:
@@ -125,7 +125,7 @@ class Look:
 
     @hookimpl
     def on_run_start(self, run):
-        self.found = may_touch_weights(run, "on_step_end")
+        self.found = may_touch(run, "on_step_end")
 
 
 class Bare:

@@ -14,6 +14,7 @@ from tests.conftest import equal_ends
 HEAD = """
 from __future__ import annotations
 import math
+from types import SimpleNamespace
 import numpy as np
 from oarlock import component, hookimpl
 
@@ -27,6 +28,9 @@ def build(forward_of):
             self.flat, self.hidden = nn.Flatten(), nn.Linear(math.prod(spec.input_shape), 8)
             self.out = nn.Linear(8, spec.num_outputs)
             self.calls, self.seen, self.carried = 0, [], None
+            self.noise, self.kept = np.random.default_rng(0), SimpleNamespace(calls=0)
+            self.inside = {"calls": 0, "objects": [self.kept], "tensors": [paddle.ones([1])]}
+            self.register_buffer("passing", paddle.ones([1]), persistable=False)
 
         def forward(self, x):
             return forward_of(self, self.flat(x))
@@ -97,6 +101,40 @@ BODIES = {
             h = self.hidden(x)
             return self.out(h * float(np.random.rand()) if self.training else h)
 """, "NumPy's random generator"),
+    "a draw from a generator of its own": ("""
+        def forward(self, x):
+            h = self.hidden(x)
+            return self.out(h * float(self.noise.normal()) if self.training else h)
+""", "changes model.noise"),
+    "a counter in a dict": ("""
+        def forward(self, x):
+            self.inside["calls"] += self.training
+            return self.out(self.hidden(x)) * (1 - self.inside["calls"] / 20000)
+""", "changes model.inside.calls"),
+    "a counter in an object in a list": ("""
+        def forward(self, x):
+            self.inside["objects"][0].calls += self.training
+            return self.out(self.hidden(x)) * (1 - self.inside["objects"][0].calls / 20000)
+""", "changes model.inside.objects.calls"),
+    "a counter in a place that is looked at by nobody": ("""
+        def forward(self, x):
+            Net.calls += self.training
+            return self.out(self.hidden(x)) * (1 - Net.calls / 20000)
+        class Net:
+            calls = 0
+""", "they depend on more than tensors"),
+    "a tensor in a list that shrinks": ("""
+        def forward(self, x):
+            if self.training:
+                self.inside["tensors"][0].scale_(0.9999)
+            return self.out(self.hidden(x)) * self.inside["tensors"][0]
+""", "computes otherwise"),
+    "a buffer that no checkpoint has": ("""
+        def forward(self, x):
+            if self.training:
+                self.passing.scale_(0.9999)
+            return self.out(self.hidden(x)) * self.passing
+""", "computes otherwise"),
     "a tensor that is carried on": ("""
         def forward(self, x):
             h = self.hidden(x)

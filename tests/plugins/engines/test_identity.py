@@ -152,6 +152,8 @@ def test_what_is_eager_after_a_program_was_expected_has_batches_of_its_own(tmp_p
 
 def test_rows_that_come_in_one_list_are_found_by_themselves_in_the_next_run_too(tmp_path):
     class Steps:
+        changes_run = False  # nothing that a program is made of
+
         def __init__(self, starts):
             self.starts, self.losses = starts, []
 
@@ -174,3 +176,22 @@ def test_rows_that_come_in_one_list_are_found_by_themselves_in_the_next_run_too(
             del steps
             gc.collect()
     assert all(found["auto", seed] == found["eager", seed] for seed in range(len(orders)))
+
+
+def test_what_a_caller_s_hook_changes_before_the_first_step_is_in_no_other_run_s_program(tmp_path):
+    class Smooths:
+        def __init__(self, share):
+            self.share = share
+
+        @hookimpl
+        def on_run_start(self, run):
+            run.components["task"].label_smoothing = self.share
+
+    runner, losses = Runner(), {}
+    for engine in ("auto", "eager"):
+        for share in (0.0, 0.1, 0.2, 0.05):
+            given = experiment(f"trainer.engine={engine}")
+            done = runner.train(given, tmp_path / f"{engine}-{share}", hooks=[Smooths(share)])
+            losses[engine, share] = done.metrics["test/loss"]
+    assert len(set(losses.values())) == 4
+    assert all(losses["auto", share] == losses["eager", share] for _, share in losses)

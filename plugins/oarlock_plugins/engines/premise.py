@@ -1,0 +1,177 @@
+"""What of Python a step may depend on or change: attributes of layers and components, what is in them, and generators."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import deque
+from collections.abc import Callable
+from itertools import chain
+from operator import is_
+from types import FunctionType, ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import paddle
+
+PLAIN = (bool, int, float, complex, str, bytes, type(None))
+GATHERING = (dict, list, set, deque)
+# Of a longer list, dict or set only the length is looked at.
+MOST_ITEMS = 1_000
+# How far into an attribute: what an object has that is in a list of the attribute is 3.
+DEEPEST = 4
+# What Paddle changes between steps: the mode, whether a layer was called before, and the rate, which a program is fed with.
+MOVING = {"training", "_built", "_learning_rate"}
+# Hooks beside the moments that are no part of a step.
+ASIDE = {"build_data", "build_metrics", "build_schedule", "build_step", "build_evaluation_step"}
+# Libraries whose objects have caches and threads of their own, and hold nothing of an experiment's.
+FOREIGN = {*sys.stdlib_module_names, "numpy", "paddle", "oarlock", "omegaconf", "pluggy"} - {"__main__"}
+
+
+class Premise:
+    """What is in Python's part of a run now.
+
+    Components of which no step calls anything are left alone, callbacks for instance: what they have changes between the
+    steps, and CPython 3.11 and 3.12 are slower with an object into whose `__dict__` somebody has looked.
+
+    Args:
+        run: the run whose layers, components and optimizers are looked at.
+    """
+
+    def __init__(self, run: Any) -> None:
+        self._seen: dict[int, Any] = {}
+        # Each container with what it held; of a long one nothing but how much.
+        self._held: list[tuple[str, Any, Any, int]] = []
+        self._generators: list[tuple[str, Callable[[], Any], Callable[[Any], Any], Any]] = [
+            ("NumPy's random generator", np.random.get_state, np.random.set_state, np.random.get_state()),
+            ("Python's random generator", random.getstate, random.setstate, random.getstate()),
+        ]
+        self._paddle = paddle.get_rng_state()
+        roots = [(f"model.{path}".rstrip("."), layer) for path, layer in run.model.named_sublayers(include_self=True)]
+        roots += [(path, one) for path, one in run.components.items() if _takes_part(run, one)]
+        # What metrics gather is gathered between the steps.
+        self._seen |= {id(one): one for one in (*(one for _, one in roots), *run.measures.values())}
+        for name, one in roots:
+            if hasattr(one, "__dict__"):
+                self._gather(name, vars(one), 0)
+        self._parameters = [(f"model.{path}", one) for path, one in run.model.named_parameters()]
+        self._optimizers = [(f"optimizer {number}", vars(one)) for number, built in enumerate(run.optimizers)
+                            for one in (built.optimizer, getattr(built.optimizer, "regularization", None)) if hasattr(one, "__dict__")]  # fmt: skip
+        self._settings = self._set()
+        few = [held for _, held, kept, _ in self._held if kept is not None]
+        self._parts = [held.values() if isinstance(held, dict) else held for held in few]
+        self._inside = list(chain.from_iterable(self._parts))
+        self._long = [held for _, held, kept, _ in self._held if kept is None]
+        self._lengths = [len(held) for held in self._long]
+
+    def stands(self) -> bool:
+        """Whether nothing of it has changed, which is told in a tenth of the time where nothing was touched."""
+        now = list(chain.from_iterable(self._parts))
+        if len(now) == len(self._inside) and all(map(is_, now, self._inside)) and self._set() == self._settings:
+            return [len(held) for held in self._long] == self._lengths
+        return not self.changes()
+
+    def changes(self) -> list[str]:
+        """What is another one now."""
+        found = [one for name, held, kept, size in self._held for one in _differences(name, held, kept, size)]
+        now = self._set()
+        return found if now == self._settings else [*found, *_apart(self._named(now), self._named(self._settings))]
+
+    def drawn(self) -> list[str]:
+        """The generators that were drawn from."""
+        return [name for name, read, _, kept in self._generators if not _same_state(read(), kept)]
+
+    def put_back(self) -> None:
+        """Have layers, components and generators as they were."""
+        for _, held, kept, _ in self._held:
+            if kept is not None:
+                held.clear()
+                held.extend(kept) if isinstance(held, (list, deque)) else held.update(kept)
+        for _, _, write, kept in self._generators:
+            write(kept)
+        paddle.set_rng_state(self._paddle)
+
+    def _set(self) -> tuple[list[bool], list[dict[str, Any]]]:
+        """Which parameters are trained, and the numbers of the optimizers."""
+        numbers = [{key: value for key, value in own.items() if type(value) in PLAIN and key not in MOVING}
+                   for _, own in self._optimizers]  # fmt: skip
+        return [parameter.stop_gradient for _, parameter in self._parameters], numbers
+
+    def _named(self, settings: tuple[list[bool], list[dict[str, Any]]]) -> dict[str, Any]:
+        frozen = {f"{path}.stop_gradient": one for (path, _), one in zip(self._parameters, settings[0], strict=True)}
+        return frozen | {f"{name}.{key}": value for (name, _), own in zip(self._optimizers, settings[1], strict=True)
+                         for key, value in own.items()}  # fmt: skip
+
+    def _look(self, name: str, value: Any, depth: int) -> None:
+        if type(value) in PLAIN or id(value) in self._seen or depth > DEEPEST:
+            return
+        self._seen[id(value)] = value
+        if isinstance(value, (*GATHERING, tuple, frozenset)):
+            self._gather(name, value, depth)
+        elif (generator := _generator(value)) is not None:
+            self._generators.append((name, *generator, generator[0]()))
+        elif not _is_foreign(value) and isinstance(getattr(value, "__dict__", None), dict):
+            self._gather(name, vars(value), depth)
+
+    def _gather(self, name: str, value: Any, depth: int) -> None:
+        few = len(value) <= MOST_ITEMS
+        if isinstance(value, GATHERING):
+            kind = next(kind for kind in GATHERING if isinstance(value, kind))
+            self._held.append((name, value, kind(value) if few else None, len(value)))
+        if few:
+            inside = [*value.items()] if isinstance(value, dict) else [("", one) for one in value]
+            for key, one in inside:
+                self._look(f"{name}.{key}" if isinstance(key, str) and key else name, one, depth + 1)
+
+
+def _takes_part(run: Any, component: Any) -> bool:
+    """Whether a step may call a component's code; one without hooks may be another's part."""
+    names = [caller.name for caller in run.manager.get_hookcallers(component) or ()]
+    return not names or not all(name.startswith("on_") or name in ASIDE for name in names)
+
+
+def _is_foreign(value: Any) -> bool:
+    """Whether an object is none of an experiment's own."""
+    if isinstance(value, (SimpleNamespace, paddle.nn.Layer)):
+        return False
+    return isinstance(value, (type, ModuleType, FunctionType)) or type(value).__module__.partition(".")[0] in FOREIGN
+
+
+def _generator(value: Any) -> tuple[Callable[[], Any], Callable[[Any], Any]] | None:
+    """What reads and writes the state of a generator of random numbers; None of anything else."""
+    if isinstance(value, random.Random):
+        return value.getstate, value.setstate
+    if isinstance(value, np.random.RandomState):
+        return value.get_state, value.set_state
+    if isinstance(value, np.random.Generator):
+        bits: Any = value.bit_generator
+        return lambda: bits.state, lambda state: setattr(bits, "state", state)
+    return None
+
+
+def _differences(name: str, held: Any, kept: Any, size: int) -> list[str]:
+    """What has changed in a container, by its name and the key."""
+    if kept is not None and isinstance(held, dict):
+        return [f"{name}.{key}" for key in _apart(held, kept) if key not in MOVING]
+    if len(held) == size and (kept is None or (held == kept if isinstance(held, set) else all(map(_same, held, kept)))):
+        return []
+    return [name]
+
+
+def _apart(one: dict[Any, Any], other: dict[Any, Any]) -> list[Any]:
+    """The keys under which two dicts have something different."""
+    missing = object()
+    return [key for key in one.keys() | other.keys() if not _same(one.get(key, missing), other.get(key, missing))]
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one is other or (type(one) in PLAIN and type(one) is type(other) and one == other)
+
+
+def _same_state(one: Any, other: Any) -> bool:
+    """Whether two states of a generator are the same; those of NumPy have arrays in them."""
+    if isinstance(one, dict):
+        return all(_same_state(one[key], other[key]) for key in one)
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(_same_state, one, other))
+    return bool(np.array_equal(one, other)) if isinstance(one, np.ndarray) else bool(one == other)
