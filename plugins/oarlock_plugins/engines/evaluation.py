@@ -32,13 +32,13 @@ class CompiledEvaluation:
         self._ready: dict[int, tuple[Any, EvaluationProgram, Callable[[], tuple[Any, Any]]]] = {}
 
     def __call__(self, batch: Batch) -> tuple[Any, Any]:
-        if not self._training.stands():
+        if not self._training.stands(evaluating=True):
             return self._eager(batch)
         ready = self._ready.get(id(batch))
         if ready is None:
             program = self._program(batch)
             if program is None:
-                made: tuple[Any, Any] = self._training.beside(lambda: self._eager(batch))
+                made: tuple[Any, Any] = self._training.beside(lambda: self._eager(batch), evaluating=True)
                 return made
             gone = weakref.ref(batch, functools.partial(self._ready.pop, id(batch)))
             feeds = program.feeds([private.storage(leaf) for leaf in leaves(batch)])

@@ -22,8 +22,11 @@ MOST_ITEMS = 1_000
 LARGEST = 1 << 20
 # How far into an attribute: what an object has that is in a list of the attribute is 3.
 DEEPEST = 4
-# What Paddle changes between steps: the mode, whether a layer was called before, and the rate, which a program is fed with.
-MOVING = {"training", "_built", "_learning_rate"}
+# What Paddle changes between steps: whether a layer was called before, and the rate, which a program is fed with. The modes
+# are looked at apart, since in an evaluation all layers are in another.
+MOVING = {"_built", "_learning_rate", "training"}
+# Of more than so many containers the others are not looked at.
+MOST_HELD = 10_000
 # Where a layer has its own; nobody says their names.
 PARTS = {"_parameters", "_buffers", "_sub_layers"}
 # Hooks beside the moments that are no part of a step.
@@ -40,9 +43,10 @@ class Premise:
 
     Args:
         run: the run whose layers, components and optimizers are looked at.
+        before: what was looked at before, in the mode of steps; what there is now may be looked at in an evaluation.
     """
 
-    def __init__(self, run: Any) -> None:
+    def __init__(self, run: Any, before: Premise | None = None) -> None:
         self._seen: dict[int, Any] = {}
         # Each container with what it held; of a long one nothing but how much.
         self._held: list[tuple[str, Any, Any, int]] = []
@@ -53,8 +57,11 @@ class Premise:
         # Tensors that are neither parameters nor buffers, of which no program knows whose they are.
         self._tensors: list[tuple[str, Any, int, Any]] = []
         self._paddle = paddle.get_rng_state()
-        roots = [(f"model.{path}".rstrip("."), layer) for path, layer in run.model.named_sublayers(include_self=True)]
-        roots += [(path, one) for path, one in run.components.items() if _takes_part(run, one)]
+        self._layers = [
+            (f"model.{path}".rstrip("."), one) for path, one in run.model.named_sublayers(include_self=True)
+        ]
+        self._modes: list[bool] = before._modes if before is not None else [layer.training for _, layer in self._layers]
+        roots = [*self._layers, *((path, one) for path, one in run.components.items() if _takes_part(run, one))]
         # Parameters and buffers are looked after by who makes the steps; what metrics gather is gathered in between.
         known = (*run.model.parameters(), *run.model.buffers(), *run.measures.values())
         self._seen |= {id(one): one for one in (*(one for _, one in roots), *known)}
@@ -71,16 +78,23 @@ class Premise:
         self._long = [held for _, held, kept, _ in self._held if kept is None]
         self._lengths = [len(held) for held in self._long]
 
-    def stands(self) -> bool:
-        """Whether nothing of it has changed, which is told in a tenth of the time where nothing was touched."""
+    def stands(self, evaluating: bool = False) -> bool:
+        """Whether nothing of it has changed, which is told in a tenth of the time where nothing was touched.
+
+        Args:
+            evaluating: whether the layers are in the mode of an evaluation.
+        """
         now = list(chain.from_iterable(self._parts))
         if len(now) == len(self._inside) and all(map(is_, now, self._inside)) and self._set() == self._settings:
             return [len(held) for held in self._long] == self._lengths
-        return not self.changes()
+        return not self.changes(evaluating)
 
-    def changes(self) -> list[str]:
+    def changes(self, evaluating: bool = False) -> list[str]:
         """What is another one now."""
         found = [one for name, held, kept, size in self._held for one in _differences(name, held, kept, size)]
+        if not evaluating:
+            modes = zip(self._layers, self._modes, strict=True)
+            found += [f"{name}.training" for (name, layer), mode in modes if layer.training != mode]
         now = self._set()
         return found if now == self._settings else [*found, *_apart(self._named(now), self._named(self._settings))]
 
@@ -102,19 +116,23 @@ class Premise:
                 tensor.set_value(kept)
         paddle.set_rng_state(self._paddle)
 
-    def _set(self) -> tuple[list[bool], list[dict[str, Any]]]:
-        """Which parameters are trained, and the numbers of the optimizers."""
+    def _set(self) -> tuple[list[tuple[Any, ...]], list[dict[str, Any]]]:
+        """How each parameter is trained, and the numbers of the optimizers."""
+        trained = [(one.stop_gradient, one.need_clip, one.regularizer, one.optimize_attr.get("learning_rate"))
+                   for _, one in self._parameters]  # fmt: skip
         numbers = [{key: value for key, value in own.items() if type(value) in PLAIN and key not in MOVING}
                    for _, own in self._optimizers]  # fmt: skip
-        return [parameter.stop_gradient for _, parameter in self._parameters], numbers
+        return trained, numbers
 
-    def _named(self, settings: tuple[list[bool], list[dict[str, Any]]]) -> dict[str, Any]:
-        frozen = {f"{path}.stop_gradient": one for (path, _), one in zip(self._parameters, settings[0], strict=True)}
-        return frozen | {f"{name}.{key}": value for (name, _), own in zip(self._optimizers, settings[1], strict=True)
-                         for key, value in own.items()}  # fmt: skip
+    def _named(self, settings: tuple[list[tuple[Any, ...]], list[dict[str, Any]]]) -> dict[str, Any]:
+        names = ("stop_gradient", "need_clip", "regularizer", "optimize_attr")
+        found = {f"{path}.{name}": value for (path, _), one in zip(self._parameters, settings[0], strict=True)
+                 for name, value in zip(names, one, strict=True)}  # fmt: skip
+        return found | {f"{name}.{key}": value for (name, _), own in zip(self._optimizers, settings[1], strict=True)
+                        for key, value in own.items()}  # fmt: skip
 
     def _look(self, name: str, value: Any, depth: int) -> None:
-        if type(value) in PLAIN or id(value) in self._seen or depth > DEEPEST:
+        if type(value) in PLAIN or id(value) in self._seen or depth > DEEPEST or len(self._held) > MOST_HELD:
             return
         self._seen[id(value)] = value
         if isinstance(value, (*GATHERING, tuple, frozenset)):

@@ -120,15 +120,18 @@ class CompiledStep:
                 self._link()
         return step()
 
-    def stands(self) -> bool:
+    def stands(self, evaluating: bool = False) -> bool:
         """Whether a program still makes what eager would; where a callback has changed what it holds, all is eager from now on.
+
+        Args:
+            evaluating: whether the program is one of an evaluation.
 
         Raises:
             UserError: the run was to be compiled.
         """
-        if self._decided != "compiled" or self._premise is None or self._premise.stands():
+        if self._decided != "compiled" or self._premise is None or self._premise.stands(evaluating):
             return self._decided != "eager"
-        changed = ", ".join(sorted(self._premise.changes())[:3])
+        changed = ", ".join(sorted(self._premise.changes(evaluating))[:3])
         self._refuse(f"a callback has changed {changed}, which a program froze")
         self._decided, self.draws = "eager", True
         self._programs = dict.fromkeys(self._programs)
@@ -138,11 +141,11 @@ class CompiledStep:
         self.run.seed_step()  # it was not, where no step had drawn so far
         return False
 
-    def beside(self, eager: Callable[[], Any]) -> Any:
+    def beside(self, eager: Callable[[], Any], evaluating: bool = False) -> Any:
         """What Python makes in a run of programs; what it changes by that is no callback's doing."""
-        stands, made = self.stands(), eager()
+        stands, made = self.stands(evaluating), eager()
         if stands and self._premise is not None:
-            self._premise = Premise(self.run)
+            self._premise = Premise(self.run, self._premise)
         return made
 
     def _refuse(self, reason: str) -> None:
