@@ -109,6 +109,15 @@ def test_csv_npy_and_folders(tmp_path):
     assert len(read([tmp_path / "in"], "--data")) == 2
 
 
+def test_numbers_are_names_where_a_class_is_called_by_one(tmp_path):
+    path, read = tmp_path / "a.csv", reader(IMAGE, class_names=["1", "2", "3"]).read
+    path.write_text("a,b,target,c,d\n" + "".join(f"1,2,{name},3,4\n" for name in (1, 2, 1)))
+    assert read([path], "--data").targets.tolist() == [0, 1, 0]
+    path.write_text(path.read_text() + "1,2,0,3,4\n")
+    with pytest.raises(oarlock.UserError, match=r"a\.csv, line 5: '0' is no class\. Valid: 1, 2, 3\."):
+        read([path], "--data")
+
+
 def test_values_to_predict(tmp_path):
     read = reader((TensorSpec("inputs", "float32", (2,)),), output_shape=(1,)).read
     (tmp_path / "a.csv").write_text("a,b,target\n1,2,0.5\n5,6,7\n")
