@@ -45,8 +45,6 @@ def run(args):
     holdout, still_more = sorted_out(args.holdout)
     if not data:
         raise UserError("--data: expected files with new rows.")
-    if args.targets is not None and len(data) != 1:
-        raise UserError(f"--targets {args.targets}: it belongs to one .npy file; --data has {len(data)} files.")
     options = Options(data, args.targets, holdout, args.replay, args.batch_norm == "frozen", args.allow_loss,
                       args.least_fit, [*args.overrides, *more, *still_more])  # fmt: skip
     model = models.find(args.models, args.name).absolute()

@@ -173,6 +173,10 @@ def test_rows_that_cannot_be_learned_from_are_bad_input(update, digits, tmp_path
         (["good", "--allow-loss", "nan"], r"--allow-loss nan: expected 0 or more"),
         (["good", "--holdout", "none.npz"], r"--holdout=none\.npz: there is no such file"),
         (["none.txt"], r"there is no such file|expected \.csv, \.npy, \.npz"),
+        (
+            ["good", "--targets", "y.npy"],
+            r"--targets y\.npy: it belongs to one \.npy file; --data has \S+good\.npz\.\n",
+        ),
     ],
 )
 def test_a_mistake_is_said_in_a_few_lines(update, digits, arguments, message):
