@@ -19,11 +19,15 @@ def write(path, rows, seed, middle, names=("cold", "warm")):
 @pytest.fixture
 def trained(tmp_path, oarlock):
     write(tmp_path / "rows.csv", ROWS, 0, 20)
+    train(oarlock)
+    return tmp_path
+
+
+def train(oarlock, *options):
     data = ["data=csv", "data.path=rows.csv", "data.target=kind"]
     done = oarlock("train", *data, "callback=[]", "model.widths=[16]", "trainer.batch_size=8", "trainer.epochs=12",
-                   "hydra.run.dir=run")  # fmt: skip
+                   "hydra.run.dir=run", *options)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return tmp_path
 
 
 def accuracy(oarlock, *arguments):
@@ -53,6 +57,15 @@ def test_other_classes_are_refused(trained, oarlock):
     done = oarlock("evaluate", "run", "data.standardise=false")
     assert (done.returncode, done.stderr) == (
         2, "error: run: it was trained on preprocessed rows, and the data has no preprocessing now.\n")  # fmt: skip
+
+
+def test_a_number_that_is_no_class_does_not_renumber_the_others(tmp_path, oarlock):
+    write(tmp_path / "rows.csv", ROWS, 0, 20, ("1", "2"))
+    train(oarlock, "trainer.epochs=1")
+    (tmp_path / "others.csv").write_text("a,b,kind\n0,10,1\n0,30,1\n0,20,0\n")
+    done = oarlock("evaluate", "run", "data.path=others.csv", "--split", "train")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2, "", "error: data.path=others.csv, line 4: '0' is no class. Valid: 1, 2.\n")  # fmt: skip
 
 
 def test_a_run_that_begins_with_the_weights_of_other_classes_is_warned(trained, oarlock):

@@ -30,7 +30,8 @@ def encode(values, class_names, where):
     """Targets as class numbers, int64, in the shape of `values`.
 
     Args:
-        values: names, or class numbers, which may be floats; numbers in a text are taken for names first.
+        values: names, or class numbers, which may be floats. Whole numbers in texts are class numbers only where no
+            class is called by one: a stray text must not turn all others from names into numbers.
         class_names: by number.
         where: from the place of a row to what a person calls it, `lambda row: f"rows.csv, line {row + 2}"`.
 
@@ -45,7 +46,7 @@ def encode(values, class_names, where):
         texts = values.astype(str)
         names, places = np.unique(texts, return_inverse=True)
         known = numbers
-        if not set(names) <= set(numbers) and all(WHOLE.fullmatch(name) for name in names):
+        if all(map(WHOLE.fullmatch, names)) and not any(map(WHOLE.fullmatch, numbers)):
             known = {name: int(name) for name in names if 0 <= int(name) < len(class_names)}
         unknown = [name for name in names if name not in known]
         if unknown:
