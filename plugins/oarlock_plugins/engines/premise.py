@@ -18,10 +18,14 @@ PLAIN = (bool, int, float, complex, str, bytes, type(None))
 GATHERING = (dict, list, set, deque)
 # Of a longer list, dict or set only the length is looked at.
 MOST_ITEMS = 1_000
+# Numbers of a tensor that is put back.
+LARGEST = 1 << 20
 # How far into an attribute: what an object has that is in a list of the attribute is 3.
 DEEPEST = 4
 # What Paddle changes between steps: the mode, whether a layer was called before, and the rate, which a program is fed with.
 MOVING = {"training", "_built", "_learning_rate"}
+# Where a layer has its own; nobody says their names.
+PARTS = {"_parameters", "_buffers", "_sub_layers"}
 # Hooks beside the moments that are no part of a step.
 ASIDE = {"build_data", "build_metrics", "build_schedule", "build_step", "build_evaluation_step"}
 # Libraries whose objects have caches and threads of their own, and hold nothing of an experiment's.
@@ -46,11 +50,14 @@ class Premise:
             ("NumPy's random generator", np.random.get_state, np.random.set_state, np.random.get_state()),
             ("Python's random generator", random.getstate, random.setstate, random.getstate()),
         ]
+        # Tensors that are neither parameters nor buffers, of which no program knows whose they are.
+        self._tensors: list[tuple[str, Any, int, Any]] = []
         self._paddle = paddle.get_rng_state()
         roots = [(f"model.{path}".rstrip("."), layer) for path, layer in run.model.named_sublayers(include_self=True)]
         roots += [(path, one) for path, one in run.components.items() if _takes_part(run, one)]
-        # What metrics gather is gathered between the steps.
-        self._seen |= {id(one): one for one in (*(one for _, one in roots), *run.measures.values())}
+        # Parameters and buffers are looked after by who makes the steps; what metrics gather is gathered in between.
+        known = (*run.model.parameters(), *run.model.buffers(), *run.measures.values())
+        self._seen |= {id(one): one for one in (*(one for _, one in roots), *known)}
         for name, one in roots:
             if hasattr(one, "__dict__"):
                 self._gather(name, vars(one), 0)
@@ -77,18 +84,22 @@ class Premise:
         now = self._set()
         return found if now == self._settings else [*found, *_apart(self._named(now), self._named(self._settings))]
 
-    def drawn(self) -> list[str]:
-        """The generators that were drawn from."""
-        return [name for name, read, _, kept in self._generators if not _same_state(read(), kept)]
+    def used(self) -> list[str]:
+        """The generators that were drawn from, and the tensors that were changed where they are."""
+        drawn = [name for name, read, _, kept in self._generators if not _same_state(read(), kept)]
+        return drawn + [name for name, tensor, version, _ in self._tensors if tensor.inplace_version != version]
 
     def put_back(self) -> None:
-        """Have layers, components and generators as they were."""
+        """Have layers, components, generators and tensors as they were."""
         for _, held, kept, _ in self._held:
             if kept is not None:
                 held.clear()
                 held.extend(kept) if isinstance(held, (list, deque)) else held.update(kept)
         for _, _, write, kept in self._generators:
             write(kept)
+        for _, tensor, version, kept in self._tensors:
+            if tensor.inplace_version != version and kept is not None:
+                tensor.set_value(kept)
         paddle.set_rng_state(self._paddle)
 
     def _set(self) -> tuple[list[bool], list[dict[str, Any]]]:
@@ -110,6 +121,9 @@ class Premise:
             self._gather(name, value, depth)
         elif (generator := _generator(value)) is not None:
             self._generators.append((name, *generator, generator[0]()))
+        elif isinstance(value, paddle.Tensor):
+            kept = value.numpy().copy() if value.size <= LARGEST else None
+            self._tensors.append((name, value, value.inplace_version, kept))
         elif not _is_foreign(value) and isinstance(getattr(value, "__dict__", None), dict):
             self._gather(name, vars(value), depth)
 
@@ -121,7 +135,9 @@ class Premise:
         if few:
             inside = [*value.items()] if isinstance(value, dict) else [("", one) for one in value]
             for key, one in inside:
-                self._look(f"{name}.{key}" if isinstance(key, str) and key else name, one, depth + 1)
+                self._look(
+                    f"{name}.{key}" if isinstance(key, str) and key and key not in PARTS else name, one, depth + 1
+                )
 
 
 def _takes_part(run: Any, component: Any) -> bool:

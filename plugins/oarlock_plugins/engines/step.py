@@ -13,7 +13,7 @@ from oarlock_plugins.engines.bystanders import may_touch
 from oarlock_plugins.engines.flat import FlatMemory
 from oarlock_plugins.engines.identity import identity, varying
 from oarlock_plugins.engines.premise import Premise
-from oarlock_plugins.engines.probe import compare, reads_of
+from oarlock_plugins.engines.probe import Tensors, compare, reads_of
 from oarlock_plugins.engines.programs import Untraceable, leaves
 from oarlock_plugins.engines.traced import StepProgram
 
@@ -249,12 +249,28 @@ class CompiledStep:
         program = self._taken_over(key, batches)
         if program is not None:
             return program, ""
+        changed = self._changes(batches)
+        if changed:
+            return None, f"a step changes {', '.join(sorted(changed)[:3])}, which a program would freeze"
         program, reason = self._traced(batches, self._memory)
         if program is not None and key[0] and program.remember(run):
             program.tried.add(self.varying)
             run.kept.keep("step program", key, program, MOST_KEPT)
             run.kept.keep("compiled", key[0], True, MOST_KEPT)
         return program, reason
+
+    def _changes(self, batches: Sequence[Batch]) -> list[str]:
+        """What a step changes of Python's part of the run, each time. It is found out first: of some of it Paddle's tracing dies."""
+        self.run.optimizers[0].create_accumulators()
+        before, start = Premise(self.run), Tensors(_changed(self.run))
+        try:
+            self._eagerly(batches)
+            settled = Premise(self.run)
+            self._eagerly(batches)
+            return settled.changes() + settled.used()
+        finally:
+            start.put_back()
+            before.put_back()
 
     def _traced(self, batches: Sequence[Batch], memory: FlatMemory | None) -> tuple[StepProgram | None, str]:
         """A new program that agrees with eager; where it does not, without what may be moved to a memory."""
@@ -275,13 +291,6 @@ class CompiledStep:
         if read:
             return None, f"a step reads run.{min(read)}, which a program would freeze"
         step = program.step_of(batches)
-        settled: list[Premise] = []
-
-        def eager() -> float:
-            loss = float(self._eagerly(batches).item())
-            if not settled:
-                settled.append(Premise(run))
-            return loss
 
         def compiled() -> float:
             try:
@@ -291,13 +300,11 @@ class CompiledStep:
 
         draws = True
         try:
-            differs, draws = compare(eager, compiled, _changed(run, program), _seeder(), nudged=run.model.parameters())
+            differs, draws = compare(lambda: float(self._eagerly(batches).item()), compiled, _changed(run, program), _seeder(),
+                                     nudged=run.model.parameters())  # fmt: skip
         except Untraceable as error:
             differs = f"it does not run ({error})"
-        changed = settled[0].changes() + settled[0].drawn()
         before.put_back()
-        if changed:
-            return None, f"a step changes {', '.join(sorted(changed)[:3])}, which a program would freeze"
         if memory is not None and (differs or program.displaced()):
             return self._traced(batches, None)
         if differs:

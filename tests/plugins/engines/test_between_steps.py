@@ -240,7 +240,7 @@ def register_components(register):
 ALTERED = {
     "dropout": "model.drop.p", "frozen": "model.hidden.weight.stop_gradient", "smoothed": "task.label_smoothing",
     "scaled": "task.inside.scale", "momentum": "optimizer 0._momentum", "hooked": "model.act._forward_post_hooks.",
-    "replaced": "model._sub_layers.act", "cooled": "model.temperature",
+    "replaced": "model.act", "cooled": "model.temperature",
 }  # fmt: skip
 ALTERING = ["train", "task=scaled", "model=parts", "callback=[alters]", "optimizer=momentum", "trainer.epochs=4"]
 
