@@ -202,3 +202,28 @@ def test_the_log_as_text(serve, models):
     while 'request request_id="abc" status=200' not in service._log.read_text():
         assert time.monotonic() < deadline
     assert "info    version_live" in service._log.read_text()
+
+
+def test_the_log_says_how_many_lines_were_left_out(serve, models):
+    """When the second is over, and at the end."""
+    bundles.publish(models)
+    service = serve(models).wait("toy")
+    before = refused(service)
+
+    def ask(count):
+        with contextlib.closing(service.connect()) as connection:
+            for _ in range(count):
+                connection.request("POST", "/v2/models/toy/infer", b"{")
+                assert connection.getresponse().read()
+
+    ask(300)
+    service.until(lambda: refused(service) == before + 300, seconds=5)
+    assert len([line for line in service.log() if line.get("status") == 400]) < 300
+    ask(200)
+    assert service.stop() == 0
+    assert refused(service) == before + 500
+
+
+def refused(service):
+    """How many lines with status 400 there are or were left out."""
+    return sum(line.get("left_out", 1) for line in service.log() if line.get("status") == 400)
