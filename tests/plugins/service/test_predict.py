@@ -14,6 +14,9 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
+from oarlock_plugins.service.bundle import TensorSpec
+from oarlock_plugins.service.predict.answers import Answers
+from oarlock_plugins.service.predict.table_sinks import CsvSink
 from tests.conftest import environment
 
 NAMES = [f"pixel{place}" for place in range(64)]
@@ -226,6 +229,26 @@ def test_faulty_rows_of_arrays_and_of_parquet(exported, digits, answers, oarlock
     classes, probabilities = read(tmp_path / "out.npz")
     assert classes == [-1 if row in (2, 6, 7, 9) else answers["class"][row % 6] for row in range(12)]
     assert np.flatnonzero(np.isnan(probabilities).all(axis=1)).tolist() == [2, 6, 7, 9]
+
+
+def test_a_gap_in_a_lone_column_is_a_row(exported, digits, answers, oarlock, tmp_path):
+    rows = digits[:4].astype("float64")
+    rows[1, 0, 0] = np.nan
+    np.save(tmp_path / "in.npy", rows)
+    line = ["predict", exported, "--input", "in.npy", "--outputs", "class", "--output", "out.csv"]
+    assert oarlock(*line).returncode == 1
+    wanted = [None if row == 1 else answers["class"][row] for row in range(4)]
+    with (tmp_path / "out.csv").open() as file:
+        assert [*csv.reader(file)] == [["class"], *(["" if one is None else str(one)] for one in wanted)]
+    assert pyarrow.csv.read_csv(tmp_path / "out.csv").column("class").to_pylist() == wanted
+
+
+def test_a_class_without_a_name_is_a_row(tmp_path):
+    sink = CsvSink(tmp_path, [TensorSpec("class", "int64", ())], ["", "b"])
+    sink.begin(None)
+    sink.write(sink.encode(Answers({"class": np.array([1, 0, 1])}, None)))
+    with sink.finish().open() as file:
+        assert [*csv.reader(file)] == [["class"], ["b"], [""], ["b"]]
 
 
 def test_class_names_and_no_rows(bundle, digits, oarlock, tmp_path):
