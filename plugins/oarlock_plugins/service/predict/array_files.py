@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -13,6 +12,7 @@ from typing import IO
 import numpy as np
 
 from oarlock import UserError
+from oarlock_plugins.data.npy_files import first_line
 from oarlock_plugins.service.bundle import TensorSpec
 from oarlock_plugins.service.predict.rows import Parsed, checked, numeric
 from oarlock_plugins.service.predict.sources import BLOCK_BYTES
@@ -74,8 +74,10 @@ class ArrayFile:
         try:
             with zipfile.ZipFile(self._path) as archive:
                 held = [name.removesuffix(".npy") for name in archive.namelist()]
-        except zipfile.BadZipFile as error:
-            raise UserError(f"--input {self._path}: not a .npz file: {error}.") from error
+        except OSError:
+            raise
+        except Exception as error:  # whatever zipfile raises about a damaged file
+            raise UserError(f"--input {self._path}: not a .npz file: {first_line(error)}.") from error
         if len(names) == len(held) == 1:
             return {names[0]: f"{held[0]}.npy"}
         if missing := [name for name in names if name not in held]:
@@ -86,16 +88,20 @@ class ArrayFile:
     def _open(self, stack: contextlib.ExitStack, name: str) -> IO[bytes]:
         if not self._members[name]:
             return stack.enter_context(self._path.open("rb"))
-        archive = stack.enter_context(zipfile.ZipFile(self._path))
-        return stack.enter_context(archive.open(self._members[name]))
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(self._path))
+            return stack.enter_context(archive.open(self._members[name]))
+        except Exception as error:  # whatever zipfile raises about a damaged file
+            raise UserError(f"--input {self._path}: its array {name} cannot be read: {first_line(error)}.\n"
+                            "The file is damaged, or is no .npz of NumPy.") from error  # fmt: skip
 
     def _read_header(self, file: IO[bytes], spec: TensorSpec | None) -> tuple[tuple[int, ...], np.dtype]:
         try:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, by_column, dtype = read(file)
-        except (ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
-            raise UserError(f"--input {self._path}: not an array of NumPy: {str(error).splitlines()[0]}.") from error
+        except Exception as error:  # whatever NumPy and zipfile raise about a damaged file
+            raise UserError(f"--input {self._path}: not an array of NumPy: {first_line(error)}.") from error
         if spec is None:
             return shape, dtype
         if dtype.hasobject or not numeric(dtype):
@@ -116,8 +122,8 @@ class ArrayFile:
         shape, dtype = self._headers[name]
         try:
             content = file.read(count * self._row_bytes(name))
-        except (zlib.error, zipfile.BadZipFile) as error:
-            raise UserError(f"--input {self._path}: it is damaged: {error}.") from error
+        except Exception as error:  # whatever zipfile raises about a damaged file
+            raise UserError(f"--input {self._path}: it is damaged: {first_line(error)}.") from error
         if len(content) < count * self._row_bytes(name):
             raise UserError(f"--input {self._path}: {name} ends before its last row.")
         return np.frombuffer(content, dtype).reshape(count, *shape[1:])
@@ -133,7 +139,7 @@ class ArrayFile:
 
 def _fits(shape: Sequence[int], wanted: Sequence[int]) -> bool:
     """Whether rows have the shape, or all its values in one axis."""
-    if not shape:
+    if min(shape, default=-1) < 0:
         return False
     same = len(shape) == len(wanted) + 1 and all(b in (-1, a) for a, b in zip(shape[1:], wanted, strict=True))
     return same or (-1 not in wanted and len(shape) <= 2 and math.prod(shape[1:]) == math.prod(wanted))
