@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oarlock import UserError
-from oarlock_plugins.service.bundle import TensorSpec
+from oarlock_plugins.service.bundle import TensorSpec, open_bundle
+from oarlock_plugins.service.engines import open_engine
 from oarlock_plugins.service.predict.answers import Answers
 from oarlock_plugins.service.predict.sources import TableOptions, open_source
 from oarlock_plugins.service.predict.table_sinks import CsvSink
@@ -246,6 +247,25 @@ def test_a_gap_in_a_lone_column_is_a_row(exported, digits, answers, oarlock, tmp
     with (tmp_path / "out.csv").open() as file:
         assert [*csv.reader(file)] == [["class"], *(["" if one is None else str(one)] for one in wanted)]
     assert pyarrow.csv.read_csv(tmp_path / "out.csv").column("class").to_pylist() == wanted
+
+
+def test_rows_of_any_length(each_step, oarlock, tmp_path):
+    bundle = each_step[0].parent / "bundle"
+    rows = np.random.default_rng(1).normal(size=(4, 9, 4)).astype("float32")
+    np.save(tmp_path / "nine.npy", rows)
+    np.save(tmp_path / "six.npy", rows[:, :6])
+    wanted = open_engine(open_bundle(bundle))({"inputs": rows})["output"]
+    line = ["predict", bundle, "--input", "nine.npy"]
+    for target in ("out.npy", "out.npz", "out.csv"):
+        assert oarlock(*line, "--output", target).stdout == f"{target}: 4 rows\n"
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), wanted)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["output"], wanted)
+    assert pyarrow.csv.read_csv(tmp_path / "out.csv").column_names == [f"output_{place}" for place in range(9)]
+    done = oarlock(*line, "six.npy", "--output", "both.npy")
+    assert (done.returncode, done.stderr.splitlines()) == (2, [
+        "error: --input nine.npy six.npy: the model gives output [9] and output [6]; a file of answers holds one shape.",
+        "Predict each into a file of its own.",
+    ])  # fmt: skip
 
 
 def test_a_class_without_a_name_is_a_row(tmp_path):

@@ -6,6 +6,7 @@ import contextlib
 import math
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -28,9 +29,9 @@ class ArrayFile:
     """
 
     def __init__(self, path: Path, inputs: Sequence[TensorSpec]) -> None:
-        self._path, self._inputs = path, inputs
+        self._path = path
         self.first_line: int | None = None
-        self._members = self._find_members()
+        self._members = self._find_members([spec.name for spec in inputs])
         self._headers = {}
         with contextlib.ExitStack() as stack:
             for spec in inputs:
@@ -40,12 +41,13 @@ class ArrayFile:
             raise UserError(f"--input {path}: its arrays have different numbers of rows: "
                             f"{', '.join(f'{name} {count}' for name, count in counts.items())}.")  # fmt: skip
         self.rows = next(iter(counts.values()))
+        self.inputs: Sequence[TensorSpec] = [replace(spec, shape=self._row_shape(spec)) for spec in inputs]
         widest = sum(self._row_bytes(name) for name in self._headers)
         self._block_rows = min(MOST_ROWS, max(1, BLOCK_BYTES // max(1, widest)))
 
     def blocks(self, position: int) -> Iterator[tuple[dict[str, np.ndarray], int]]:
         with contextlib.ExitStack() as stack:
-            files = {spec.name: self._open(stack, spec.name) for spec in self._inputs}
+            files = {spec.name: self._open(stack, spec.name) for spec in self.inputs}
             for name, file in files.items():
                 self._read_header(file, None)
                 file.seek(file.tell() + position * self._row_bytes(name))
@@ -58,14 +60,12 @@ class ArrayFile:
     def parse(self, block: dict[str, np.ndarray]) -> Parsed:
         rows = len(next(iter(block.values())))
         tables = {name: array.reshape(rows, math.prod(array.shape[1:])) for name, array in block.items()}
-        shapes = [TensorSpec(spec.name, spec.dtype, self._row_shape(spec)) for spec in self._inputs]
-        return checked(tables, shapes, {}, rows, lambda name, place: f"{name}[{place}]")
+        return checked(tables, self.inputs, {}, rows, lambda name, place: f"{name}[{place}]")
 
     def fraction(self, position: int) -> float:
         return position / max(1, self.rows)
 
-    def _find_members(self) -> dict[str, str]:
-        names = [spec.name for spec in self._inputs]
+    def _find_members(self, names: Sequence[str]) -> dict[str, str]:
         if self._path.suffix == ".npy":
             if len(names) > 1:
                 raise UserError(f"--input {self._path}: the model takes {', '.join(names)}; a .npy holds one array.\n"

@@ -28,7 +28,7 @@ class ParquetFile:
     def __init__(self, path: Path, inputs: Sequence[TensorSpec], options: TableOptions) -> None:
         from pyarrow import parquet
 
-        self._path, self._inputs = path, inputs
+        self._path, self.inputs = path, inputs
         self.first_line: int | None = None
         try:
             self._file = parquet.ParquetFile(path, pre_buffer=False)
@@ -61,13 +61,13 @@ class ParquetFile:
     def parse(self, block: Any) -> Parsed:
         faults: dict[int, str] = {}
         tables = {}
-        for spec in self._inputs:
+        for spec in self.inputs:
             size = int(np.prod(spec.shape, dtype=int))
             tables[spec.name] = self._values(block, self._columns[spec.name], size, faults)
         if faults:
             sound = [row for row in range(block.num_rows) if row not in faults]
             tables = {name: table[sound] for name, table in tables.items()}
-        return checked(tables, self._inputs, faults, block.num_rows, self._name)
+        return checked(tables, self.inputs, faults, block.num_rows, self._name)
 
     def fraction(self, position: int) -> float:
         return position / max(1, self.rows)
@@ -84,18 +84,18 @@ class ParquetFile:
         schema = self._file.schema_arrow
         names = list(schema.names)
         named = options.trained is not None and set(options.trained) <= set(names)
-        if options.columns is None and not named and all(spec.name in names for spec in self._inputs):
-            columns = {spec.name: [spec.name] for spec in self._inputs}
+        if options.columns is None and not named and all(spec.name in names for spec in self.inputs):
+            columns = {spec.name: [spec.name] for spec in self.inputs}
         else:
             chosen = [
                 names[place]
-                for place in choose_columns(self._path, names, self._inputs, options.columns, options.trained)
+                for place in choose_columns(self._path, names, self.inputs, options.columns, options.trained)
             ]
             columns = {}
-            for spec in self._inputs:
+            for spec in self.inputs:
                 size = int(np.prod(spec.shape, dtype=int))
                 columns[spec.name], chosen = chosen[:size], chosen[size:]
-        for spec in self._inputs:
+        for spec in self.inputs:
             for name in columns[spec.name]:
                 if names.count(name) > 1:
                     raise UserError(f"--input {self._path}: two columns are called {name}.")
