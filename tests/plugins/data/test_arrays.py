@@ -1,5 +1,6 @@
 """NumPy's files: what is read, how it is split, and what is said of files that are not what they should be."""
 
+import contextlib
 import io
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 import oarlock
 from oarlock_plugins.data.arrays import ArrayFiles
+from tests.plugins.damage import damaged
 
 NO_SPLIT = {"valid_fraction": 0.0, "test_fraction": 0.0}
 
@@ -133,13 +135,8 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, content, message):
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_a_damaged_file_never_ends_in_a_traceback(data, tmp_path_factory):
-    content = bytearray(npz(inputs=INPUTS, targets=[0, 1, 0]))
-    if data.draw(st.booleans(), label="cut off"):
-        content = content[: data.draw(st.integers(0, len(content) - 1))]
-    for place in data.draw(st.lists(st.integers(0, max(len(content) - 1, 0)), max_size=3 * bool(content))):
-        content[place] ^= 1 << data.draw(st.integers(0, 7))
     path = tmp_path_factory.getbasetemp() / "damaged.npz"
-    path.write_bytes(content)
+    path.write_bytes(damaged(data, npz(inputs=INPUTS, targets=[0, 1, 0])))
     try:
         found = ArrayFiles(path=str(path), **NO_SPLIT).build_data()
     except oarlock.UserError as refused:
@@ -148,6 +145,17 @@ def test_a_damaged_file_never_ends_in_a_traceback(data, tmp_path_factory):
         assert str(path) in found
     else:
         assert found.train.inputs.shape == (3, 2)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_nor_does_one_of_a_pair(data, tmp_path_factory):
+    inputs, targets = (tmp_path_factory.getbasetemp() / f"{name}.npy" for name in ("damaged", "targets"))
+    np.save(inputs, INPUTS)
+    np.save(targets, [0, 1, 0])
+    inputs.write_bytes(damaged(data, inputs.read_bytes()))
+    with contextlib.suppress(oarlock.UserError):
+        ArrayFiles(inputs=str(inputs), targets=str(targets), **NO_SPLIT).build_data()
 
 
 @pytest.mark.parametrize(
