@@ -33,7 +33,7 @@ from oarlock.registry import Group, Registry
 from oarlock.selection import flags_of
 from oarlock.translation import user_errors
 from oarlock.variation import Variation
-from oarlock.vetting import parse, vet_hydra, vet_interpolations, vet_overrides
+from oarlock.vetting import as_list, parse, vet_hydra, vet_interpolations, vet_overrides
 
 CONFIG_NAME = "config"
 
@@ -64,7 +64,7 @@ def compose(host: Host, overrides: Sequence[str], config_dir: str | None = None,
         UserError: anything in the overrides or in a file that they name is not valid.
     """
     loader = Loader(host, config_dir)
-    config = loader.load_configuration(CONFIG_NAME, list(overrides), RunMode.MULTIRUN if multirun else RunMode.RUN)
+    config = loader.load_configuration(CONFIG_NAME, as_list(overrides), RunMode.MULTIRUN if multirun else RunMode.RUN)
     with user_errors(host):
         folder = str(config.hydra.run.dir)
     if not folder.strip() or "\0" in folder:
