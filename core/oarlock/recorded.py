@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from oarlock import checkpoint
 from oarlock.changes import apply_overrides
-from oarlock.checking import check, chosen_components, plain_values
+from oarlock.checking import ROOT_FIELDS, check, chosen_components, plain_values
 from oarlock.config_files import read_plain
 from oarlock.errors import RunFailed, UserError, nearest, shown_path
 from oarlock.evaluation import evaluate as evaluate_split
@@ -156,6 +156,9 @@ def load_recorded(host: Host, record: RunFolder, overrides: Sequence[str] = ()) 
     values, _ = read_plain(record.path / CONFIG)
     if not isinstance(values, dict):
         raise UserError(f"{record.path / CONFIG}: expected a mapping.")
+    parts = [*ROOT_FIELDS, *(path.partition(".")[0] for path in record.record["components"])]
+    if missing := next((key for key in parts if key not in values), None):
+        raise UserError(f"{record.path / CONFIG}: it has no '{missing}'; it is not whole.")
     for path, made_with in record.record["components"].items():
         entry = host.registry.entries.get(made_with["component"])
         if entry is None:
