@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from oarlock import checkpoint
 from oarlock.changes import apply_overrides
-from oarlock.checking import check, chosen_components, plain_values
-from oarlock.config_files import read_yaml
+from oarlock.checking import ROOT_FIELDS, check, chosen_components, plain_values
+from oarlock.config_files import read_plain
 from oarlock.errors import RunFailed, UserError, nearest, shown_path
 from oarlock.evaluation import evaluate as evaluate_split
 from oarlock.experiment import build_run
-from oarlock.plain import Experiment, typed
+from oarlock.plain import Experiment, literal, typed
 from oarlock.plugins import NO_DISTRIBUTION, Host, load_host
 from oarlock.record import CONFIG, RunFolder
 from oarlock.run import Run
@@ -97,7 +97,7 @@ def _name_classes(composed: DictConfig, names: list[str] | None, overrides: Sequ
     changed = any(override.startswith("data") for override in overrides)
     if names is not None and changed and "class_names" in composed.data and composed.data.class_names is None:
         with contextlib.suppress(OmegaConfBaseException):  # its option is of another kind: the classes are compared
-            composed.data.class_names = names
+            composed.data.class_names = literal(names)
 
 
 def load_experiment(folder: Path | str) -> Experiment:
@@ -121,12 +121,7 @@ def vary_experiment(experiment: Experiment, overrides: Sequence[str]) -> Experim
         UserError: a component is not installed, or a value is not valid.
     """
     host = load_host()
-    for path, component in experiment.components.items():
-        if component not in host.registry.entries:
-            group, _, name = component.partition("/")
-            raise UserError(f"{path}: {host.explain_missing(group, name)}")
-    given = typed(OmegaConf.create(experiment.values), experiment.components, host.registry)
-    changed = apply_overrides(given, overrides, host.registry)
+    changed = apply_overrides(typed(experiment.values, experiment.components, host), overrides, host.registry)
     with user_errors(host):
         check(changed, host)
     return _plain(changed, host, overrides)
@@ -158,9 +153,12 @@ def load_recorded(host: Host, record: RunFolder, overrides: Sequence[str] = ()) 
     Raises:
         UserError: a component of the run is not installed, or an override is not valid.
     """
-    values, _ = read_yaml(record.path / CONFIG)
-    if not isinstance(values, DictConfig):
+    values, _ = read_plain(record.path / CONFIG)
+    if not isinstance(values, dict):
         raise UserError(f"{record.path / CONFIG}: expected a mapping.")
+    parts = [*ROOT_FIELDS, *(path.partition(".")[0] for path in record.record["components"])]
+    if missing := next((key for key in parts if key not in values), None):
+        raise UserError(f"{record.path / CONFIG}: it has no '{missing}'; it is not whole.")
     for path, made_with in record.record["components"].items():
         entry = host.registry.entries.get(made_with["component"])
         if entry is None:
@@ -170,7 +168,7 @@ def load_recorded(host: Host, record: RunFolder, overrides: Sequence[str] = ()) 
             source = "a module that was named with -p; name it again" if named else made_with["distribution"]
             raise UserError(f"{path} was {made_with['component']} of {source}. {reason}")
     components = {path: made_with["component"] for path, made_with in record.record["components"].items()}
-    changed = apply_overrides(typed(values, components, host.registry), overrides, host.registry)
+    changed = apply_overrides(typed(values, components, host), overrides, host.registry)
     with user_errors(host):
         check(changed, host)
     return changed

@@ -110,7 +110,7 @@ def multirun(host: Host, overrides: Sequence[str], config_dir: str | None) -> in
             prepared.loader.load_sweep_config(prepared.config, point)
     elif prepared.resumable:
         prepared.sweeper.prepare(prepared.arguments)  # what is not valid is an error before there is a folder
-    folder = _new_folder(host, prepared.config, overrides)
+    folder = _new_folder(host, prepared.config)
     record = {
         "overrides": list(overrides),
         "config_dir": str(Path(config_dir).absolute()) if config_dir else None,
@@ -222,13 +222,13 @@ def _stopped(folder: Path, overrides: list[str]) -> bool:
     return record["status"] in ("running", "interrupted") and record["command"][-len(overrides) :] == overrides
 
 
-def _new_folder(host: Host, composed: DictConfig, overrides: Sequence[str]) -> Path:
+def _new_folder(host: Host, composed: DictConfig) -> Path:
     """Make the sweep's folder: the one that was asked for, or the default with a number when it is taken."""
     with user_errors(host):
         base = str(composed.hydra.sweep.dir)
     if not base.strip() or "\0" in base:
         raise UserError(f"hydra.sweep.dir={base!r}: expected the path of a folder.")
-    chosen = any(override.lstrip("+").startswith("hydra.sweep.dir=") for override in overrides)
+    chosen = config.is_chosen(composed, "sweep")
     for number in range(1, 10_000):
         folder = Path(base if number == 1 else f"{base}-{number}")
         try:

@@ -17,7 +17,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from oarlock import commands, config, new_run
 from oarlock.execution import execute
@@ -152,8 +152,7 @@ class Subject:
     def stopped_run(self, name: str, step: int, *more: str) -> Run:
         """A run that was stopped after a step, as a signal would, and has made its checkpoint."""
         run = self.build(*more)
-        text = OmegaConf.to_yaml(OmegaConf.create(run.values))
-        run.record = RunFolder.create(self.scratch / name, text, new_record(self.host, run), number=False)
+        run.record = RunFolder.create(self.scratch / name, run.text(), new_record(self.host, run), number=False)
         with quiet(), run.record.locked(), suppress(Interrupted):
             execute(run, _StopAt(run, step))  # type: ignore[arg-type]
         return run
