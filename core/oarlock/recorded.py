@@ -49,8 +49,7 @@ def load_run(folder: Path | str, overrides: Sequence[str] = ()) -> Run:
         raise UserError(f"{shown_path(folder)}: it has no intact checkpoint.")
     state = json.loads(files[checkpoint.STATE])
     names = state.get("class_names")
-    if any(override.startswith("data") for override in overrides):
-        _take_option(composed, "class_names", names)
+    _take_option(composed, "class_names", names)
     _take_option(composed, "features", state.get("columns"))
     try:
         run = build_run(host, composed, record.record.get("runtime", {}))

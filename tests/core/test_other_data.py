@@ -128,3 +128,13 @@ def test_a_checkpoint_without_the_names_of_its_columns_is_read(trained, oarlock)
     checkpoint.write(path.parent, state["step"], {**files, checkpoint.STATE: json.dumps(state).encode()}, 1)
     assert accuracy(oarlock, "data.path=rows.csv", "--split", "test") == before
     assert oarlock("resume", "run", "trainer.epochs=13").returncode == 0
+
+
+def test_a_run_whose_data_would_ask_now_has_its_classes_from_its_checkpoint(tmp_path, oarlock):
+    np.savez(tmp_path / "rows.npz", inputs=np.ones((200, 2), "float32"), targets=np.arange(200))
+    job = ["data=arrays", "data.path=rows.npz", "model=linear", "trainer.epochs=1", "hydra.run.dir=many"]
+    assert oarlock("train", *job).returncode == 2
+    assert oarlock("train", *job, "data.target_kind=classes").returncode == 0
+    config = tmp_path / "many" / "config.yaml"
+    config.write_text(config.read_text().replace("target_kind: classes\n", "target_kind: auto\n"))
+    assert oarlock("evaluate", "many").returncode == 0
