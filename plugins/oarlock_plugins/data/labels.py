@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import re
+from enum import Enum
 
 from oarlock import UserError, nearest
 
 WHOLE = re.compile(r"[+-]?\d+")
+# Above it whole numbers are rather amounts than classes, and the user is asked.
+MOST_NUMBERED = 100
+ASK = "Say what they are: data.target_kind=numbers, or data.target_kind=classes."
+
+
+class TargetKind(Enum):
+    """What the targets are."""
+
+    auto = "auto"
+    classes = "classes"
+    numbers = "numbers"
 
 
 def infer_classes(values):
-    """The names of the classes that targets tell of; None where they are numbers to predict.
+    """The names of the classes that targets tell of.
 
     Args:
-        values: an array of any shape. Texts are names, sorted, those that are whole numbers by their value; whole
-            numbers are classes from 0 to the largest; other numbers are no classes.
+        values: an array of any shape. Texts are names, sorted, those that are whole numbers by their value; numbers are
+            classes from 0 to the largest.
     """
     import numpy as np
 
     if values.dtype.kind in "US":
         names = [str(name) for name in np.unique(values.astype(str))]
         return sorted(names, key=int) if all(map(WHOLE.fullmatch, names)) else names
-    if values.dtype.kind in "iub":
-        return [str(number) for number in range(int(values.max(initial=0)) + 1)]
-    return None
+    return [str(number) for number in range(int(values.max(initial=0)) + 1)]
 
 
 def encode(values, class_names, where):
