@@ -326,6 +326,10 @@ REFUSED = [
     (["seed=0,1", "device=gpu:1"], "device=gpu:1: a trial of this sweep sees 1 GPU"),
     (["device=cpu,gpu:3"], "device=gpu:3: a trial of this sweep sees 1 GPU"),
     (["seed=0,1", "~sweep"], "this sweeper needs sweep=search"),
+    (["seed=0,1", "hydra.sweep.subdir=run_${hydra.job.num}"],
+     "hydra.sweep.subdir=run_${hydra.job.num}: the folders of this sweep are named by their trials' numbers.\n"
+     "Leave it out, or choose hydra/sweeper=basic."),
+    (["seed=0,1", "hydra.sweep.subdir=x", "hydra/launcher=basic"], "hydra.sweep.subdir=x: the folders of this sweep"),
 ]  # fmt: skip
 
 
