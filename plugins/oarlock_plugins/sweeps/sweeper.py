@@ -72,9 +72,11 @@ class Sweep:
         Raises:
             UserError: one of them is not valid, or nothing for this launcher.
         """
-        if self.options.pruner != "none" and not hasattr(launcher, "open_pool"):
-            raise UserError(f"sweep.pruner={self.options.pruner}: this launcher returns when a run has ended; "
-                            "choose hydra/launcher=local or ray.")  # fmt: skip
+        unset = {"pruner": "none", "trial_timeout": None, "memory_limit": None}
+        for name, value in unset.items() if not hasattr(launcher, "open_pool") else ():
+            if (given := getattr(self.options, name)) != value:
+                raise UserError(f"sweep.{name}={given}: this launcher returns when a run has ended; "
+                                "choose hydra/launcher=local or ray.")  # fmt: skip
         self.composer.check_combinations()
         for values in islice(self._known_points(), MOST_CHECKED):
             self.composer.prepare(values)

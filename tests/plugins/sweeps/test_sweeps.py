@@ -113,6 +113,12 @@ WRONG = [
     (["optimizer=adam,sgd", "sweep.trials=0"], "sweep.trials=0: expected at least 1"),
     (["optimizer=adam,sgd", "sweep.pruner=asha", "hydra/launcher=basic"],
      "sweep.pruner=asha: this launcher returns when a run has ended"),
+    (["optimizer=adam,sgd", "sweep.memory_limit=1M", "hydra/launcher=basic"],
+     "sweep.memory_limit=1M: this launcher returns when a run has ended"),
+    (["optimizer=adam,sgd", "sweep.trial_timeout=1s", "hydra/launcher=basic"],
+     "sweep.trial_timeout=1s: this launcher returns when a run has ended"),
+    (["optimizer=adam,sgd", "sweep.pruner=asha", "sweep.objective=test/accuracy"],
+     "sweep.pruner=asha: test/accuracy is known when a run has ended"),
 ]  # fmt: skip
 NEEDED = [
     (["seed=1,2"], "callback.demanding.share: a value is needed; write callback.demanding.share=…"),
