@@ -348,6 +348,13 @@ def test_a_sweep_that_is_not_valid_leaves_nothing(ask, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_items_of_lists_are_swept_over(ask):
+    longer, there, beyond = ask(None, *(f"check -m callback=[] {words}" for words in (
+        "model.widths=[8,8] model.widths.1=4,16", "model.widths.0=4,16", "model.widths.7=4,16")))  # fmt: skip
+    assert (longer.out, there.out) == ("2 of 2 points are valid\n",) * 2
+    assert beyond.err.startswith("error: model.widths.7=4: model.widths[7]: list index out of range")
+
+
 def test_an_objective_that_no_run_measures_ends_the_sweep(sweeps):
     done = sweeps.run("train", "-m", *JOB, "seed=range(0,50)", "sweep.objective=valid/acuracy", "hydra.sweep.dir=s")
     assert done.returncode == 2
