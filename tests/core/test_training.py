@@ -190,6 +190,19 @@ class Mistyped:
         heard.append(run.epoch)
 
 
+class Held:
+    @property
+    def on_epoch_end(self):
+        return None
+
+
+class Lazy:
+    @hookimpl
+    def on_epoch_end(self, run):
+        heard.append(run.epoch)
+        yield
+
+
 heard = []
 
 
@@ -244,6 +257,8 @@ def test_wrappers_and_what_is_registered_at_the_start_are_called_beside_the_step
         ([Hears(), {}], r"hooks\[1\] \(dict\): none of its methods is marked @hookimpl"),
         ([Forgotten()], r"hooks\[0\] \(Forgotten\)\.on_epoch_end bears the name of a hook but is not marked"),
         ([Mistyped()], r"on_epoch_ends is marked @hookimpl but there is no such hook\. Did you mean 'on_epoch_end'"),
+        ([Held()], r"\(Held\)\.on_epoch_end bears the name of a hook but is a property, so it is never called"),
+        ([Lazy()], r"\(Lazy\)\.on_epoch_end has a yield, so its body would never run"),
         (Hears(), r"expected a list of objects with @hookimpl methods"),
     ],
 )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from enum import Enum
 from functools import cached_property, partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from omegaconf import DictConfig, open_dict
@@ -219,13 +219,26 @@ def override_text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, Enum):
         return value.name
-    if isinstance(value, str):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    if dataclasses.is_dataclass(value):
+        return override_text(plain_default(value))
+    if isinstance(value, (str, PurePath)):
+        # Hydra reads backslashes as they are, but for those before a quote.
+        escaped = re.sub(r"(\\+)(?='|\Z)", r"\1\1", str(value)).replace("'", "\\'")
+        return f"'{escaped}'"
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(override_text(item) for item in value) + "]"
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{override_text(item)}" for key, item in value.items()) + "}"
     return repr(value)
+
+
+def plain_default(value: Any) -> Any:
+    """A default as a configuration holds it: dataclasses as dicts, tuples as lists."""
+    if dataclasses.is_dataclass(value):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: plain_default(item) for key, item in value.items()}
+    return [plain_default(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def defaults_of(cls: type) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
-from omegaconf import DictConfig, IntegerNode, OmegaConf
+from omegaconf import DictConfig, IntegerNode, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from oarlock import Experiment, UserError, nearest
@@ -194,6 +194,8 @@ class Composer:
 
 def _has(config: DictConfig, key: str) -> bool:
     parent, _, name = key.rpartition(".")
+    if name.isdecimal() and isinstance(_leaf(config, parent), ListConfig):
+        return True  # another value may say how long the list is
     node = _node(config, parent)
     return node is not None and name in node.keys()  # noqa: SIM118  # a value that is missing is no less an option
 
