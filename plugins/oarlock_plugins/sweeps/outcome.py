@@ -42,6 +42,13 @@ class Outcome:
     command: list[str]
     record: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def seconds(self) -> float:
+        """How long the run took, by its own clock; 0 where that is not known."""
+        times = self.record.get("times") or {}
+        started, ended = times.get("started") or times.get("created"), times.get("ended")
+        return times.get("seconds") or (round(ended - started, 3) if started and ended else 0.0)
+
 
 def read_outcome(folder: Path) -> Outcome | None:
     """What a run's folder says; None where there is no run in it."""

@@ -107,7 +107,7 @@ def _restore(trials: Trials) -> None:
         outcome = read_outcome(trials.folder / trial.folder)
         if outcome is not None and outcome.status in FINISHED:
             trials.settle(outcome.monitor, outcome.directions)
-            trials.end(trial, outcome.status, "", trial.seconds, outcome)
+            trials.end(trial, outcome.status, "", outcome.seconds, outcome)
         elif trial.status != "waiting":
             trials.put_back(trial, max(0, trial.attempts - 1), now=False)
     for point, found in sorted(trials.by_point.items()):

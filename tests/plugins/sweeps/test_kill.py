@@ -219,6 +219,18 @@ def test_a_ledger_torn_at_forty_offsets(sweeps):
     tear(sweeps, lambda size: [rng.randrange(size) for _ in range(40)])
 
 
+def test_a_trial_that_is_found_in_its_folder_has_taken_the_time_that_its_record_says(sweeps):
+    sweep = ["-m", "callback=[]", "model.widths=[8]", "trainer.epochs=1", "optimizer=sgd,adam",
+             "sweep.objective=[valid/accuracy,seconds]"]  # fmt: skip
+    assert sweeps.run("train", *sweep, "hydra.sweep.dir=s").returncode == 0
+    ledger = sweeps.folder / "s" / "ledger.jsonl"
+    ledger.write_bytes(ledger.read_bytes()[:-20])
+    (number,) = (number for number, trial in sweeps.trials().items() if trial.status == "running")
+    assert sweeps.run("resume", "s").returncode == 0
+    trial = sweeps.trials()[number]
+    assert trial.objective[1] == trial.seconds == sweeps.record(number)["times"]["seconds"] > 0
+
+
 # --- what may change, and what not
 
 
