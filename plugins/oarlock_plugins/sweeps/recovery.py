@@ -100,6 +100,12 @@ def _restore(trials: Trials) -> None:
     for point, found in sorted(trials.by_point.items()):
         trials.search.restore(Point(point, found[0].values, found[0].params))
     for trial in ledger.trials.values():
+        # What they were measured by is known again from any of them, where that line of the ledger was damaged.
+        if not ledger.objectives and (trial.objective or trial.reports):
+            outcome = read_outcome(trials.folder / trial.folder)
+            if outcome is not None:
+                trials.settle(outcome.monitor, outcome.directions)
+    for trial in ledger.trials.values():
         if trial.status == "failed" and trial.attempts <= options.retries:
             trials.put_back(trial, trial.attempts, trial.error, now=False)
         if trial.status in ENDED:

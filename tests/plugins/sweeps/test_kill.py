@@ -231,6 +231,17 @@ def test_a_trial_that_is_found_in_its_folder_has_taken_the_time_that_its_record_
     assert trial.objective[1] == trial.seconds == sweeps.record(number)["times"]["seconds"] > 0
 
 
+def test_the_names_of_the_objectives_are_found_again(sweeps):
+    sweep = ["-m", "callback=[]", "model.widths=[8]", "trainer.epochs=1", "optimizer=sgd,adam"]
+    assert sweeps.run("train", *sweep, "hydra.sweep.dir=s").returncode == 0
+    ranking = sweeps.run("resume", "s").stdout
+    ledger = sweeps.folder / "s" / "ledger.jsonl"
+    ledger.write_bytes(ledger.read_bytes().replace(b'"event":"objectives"', b'"event":"objectjves"'))
+    done = sweeps.run("resume", "s")
+    assert (done.returncode, done.stdout, done.stderr) == (0, ranking, "")
+    assert sweeps.events()[-1] == {"event": "objectives", "objectives": [["valid/accuracy", "max"]]}
+
+
 # --- what may change, and what not
 
 
