@@ -25,12 +25,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from oarlock import Experiment, Interrupted, OarlockError, Runner, hookimpl, leave
+from oarlock_plugins.sweeps.held import GRACE_SECONDS, hold
 
 PROGRESS_SECONDS = 0.5
 # What need not be known at once waits for another message where one was sent less than so long ago.
 GATHER_SECONDS = 0.1
-# How long a run may take to come to a point where it can be saved, when the driver is gone.
-GRACE_SECONDS = 10.0
 
 
 class Line:
@@ -217,7 +216,7 @@ def beyond(run: Any, name: str, direction: str, value: float | None) -> bool:
 
 @contextlib.contextmanager
 def written_to(log: Path) -> Iterator[None]:
-    """Send what this process prints, and what a library in it prints, to a trial's own log."""
+    """Send what this process prints, and what a library in it prints, to a trial's own log, and hold that."""
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -225,6 +224,7 @@ def written_to(log: Path) -> Iterator[None]:
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    hold(1)
     try:
         yield
     finally:

@@ -108,6 +108,32 @@ def test_a_driver_that_is_killed_again_and_again(sweeps):
     assert_whole(sweeps, sweeps.run("resume", "s"), before)
 
 
+def test_a_sweep_waits_for_what_the_driver_before_it_left_behind(sweeps):
+    once = sweeps.folder / "once"
+    driver = sweeps.start("train", "-p", "trouble", "-m", "callback=[trouble]", "callback.trouble.how=slow",
+                          f"callback.trouble.once={once}", "model.widths=[8]", "trainer.epochs=3", "seed=0,1",
+                          "hydra.launcher.slots=1", "hydra.sweep.dir=s")  # fmt: skip
+    sweeps.wait_for(once.exists)
+    driver.kill()
+    driver.wait()
+    left = sweeps.processes()
+    for process in left:
+        os.kill(process, signal.SIGSTOP)  # it takes its time to save the run
+    next_one = sweeps.start("resume", "-p", "trouble", "s")
+    deadline = time.monotonic() + 20
+    # The driver, the process that forks, and a worker, which has a trial in a moment.
+    sweeps.wait_for(lambda: len(set(sweeps.processes()) - set(left)) > 2 or time.monotonic() > deadline)
+    time.sleep(2)
+    for process in left:
+        os.kill(process, signal.SIGCONT)
+    driver.communicate()
+    out, errors = next_one.communicate(timeout=60)
+    assert (next_one.returncode, errors) == (0, ""), out
+    assert out.endswith("sweep: s, 2 finished, 0 failed\n")
+    assert [trial.attempts for trial in sweeps.trials().values()] == [1, 1]
+    assert "resuming s/0 from " in (sweeps.folder / "s" / "logs" / "0.txt").read_text()
+
+
 @pytest.mark.long
 def test_a_worker_that_hangs_ends_when_its_driver_is_killed(sweeps):
     driver = sweeps.start("train", "-p", "trouble", "-m", "callback=[trouble]", "callback.trouble.how=hang", "seed=0,1",
