@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +21,8 @@ from oarlock_plugins.sweeps.recovery import take_up
 from oarlock_plugins.sweeps.trials import Trials
 
 TICK_SECONDS = 0.2
+# A trial that a signal stops so often without an evaluation between has failed: it may be its own signal.
+MOST_STOPS = 3
 # A trial that a worker without a driver is at is waited for so long: what holds it then will not leave by itself.
 HELD_SECONDS = GRACE_SECONDS + 5.0
 
@@ -58,6 +61,7 @@ class Driver:
         self.interrupted = 0
         self._killed: dict[int, str] = {}
         self._since: dict[int, float] = {}
+        self._stops: Counter[int] = Counter()
         self._held: dict[int, float] = {}
         self.trials = Trials(folder, options, composer)
         try:
@@ -140,6 +144,7 @@ class Driver:
         if kind == "started":
             self.trials.settle(message["monitor"], message["directions"])
         elif kind == "report":
+            del self._stops[trial.number]
             reason = self.trials.report(trial, message["evaluation"], message["metrics"])
             if self.trials.can_prune(trial):
                 pool.tell(trial.number, {"do": "verdict", "prune": bool(reason), "reason": reason})
@@ -152,6 +157,11 @@ class Driver:
         if outcome is None and told:
             outcome = make_outcome(told, told["history"])
         killed = self._killed.pop(trial.number, None)
+        if kind == "interrupted" and not self.interrupted:
+            self._stops[trial.number] += 1
+            if self._stops[trial.number] == MOST_STOPS:
+                del self._stops[trial.number]
+                kind, error = "failed", f"stopped by {error} {MOST_STOPS} times without an evaluation between"
         if kind == "done" and outcome is not None:
             if told is None:  # a worker without a driver had come to its end
                 seconds = outcome.seconds

@@ -91,7 +91,7 @@ def mark_failed(folder: Path, reason: str) -> None:
     if not path.is_file():
         return
     record = json.loads(path.read_text(encoding="utf-8"))
-    if record["status"] != "running":
+    if record["status"] not in ("running", "interrupted"):
         return
     record |= {"status": "failed", "reason": reason}
     with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".run.", delete=False, encoding="utf-8") as file:

@@ -183,16 +183,14 @@ def _train(runner: Runner, job: dict[str, Any], reporter: Reporter) -> tuple[str
         else:
             keeps = (lambda run: beyond(run, **bar)) if bar is not None else None
             runner.train(Experiment(**job["experiment"]), folder, hooks, keeps)
-    except Interrupted:
-        return "interrupted", ""
+    except Interrupted as stop:
+        return "interrupted", str(stop)
     except OarlockError as error:
         print(f"error: {error}", file=sys.stderr)
         return "failed", str(error)
-    except KeyboardInterrupt:
-        return "interrupted", ""
-    except BaseException as error:  # SystemExit too: the other trials need this process
+    except BaseException as error:  # SystemExit and KeyboardInterrupt too: the other trials need this process
         traceback.print_exc()
-        return "failed", f"{type(error).__name__}: {error}".strip().splitlines()[0]
+        return "failed", f"{type(error).__name__}: {error}".strip(": ").splitlines()[0]
     return "done", ""
 
 
