@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from oarlock import UserError
-from oarlock_plugins.sweeps.ledger import ENDED, FINISHED, Trial
+from oarlock_plugins.sweeps.ledger import ENDED, FINISHED, Trial, finite
 from oarlock_plugins.sweeps.outcome import read_outcome
 from oarlock_plugins.sweeps.search import Point, Search
 from oarlock_plugins.sweeps.trials import SEED, Trials
@@ -46,7 +46,7 @@ def _begin(trials: Trials, sampler: str) -> None:
         "objective": trials.options.objectives,
         "base": trials.composer.base_values(),
     }
-    now = json.loads(json.dumps(now))
+    now = json.loads(json.dumps(finite(now)))
     before = trials.ledger.sweep
     if not before:
         trials.ledger.write("sweep", format=1, **now, sync=True)

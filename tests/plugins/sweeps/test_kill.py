@@ -271,6 +271,22 @@ def test_the_names_of_the_objectives_are_found_again(sweeps):
 # --- what may change, and what not
 
 
+SAME = [
+    ["optimizer=shuffle(sgd,momentum,adam,adamw)", "callback=[]"],
+    ["callback=[demanding]", "callback.demanding.word=x", "callback.demanding.share=shuffle(1,2,3,4)"],
+    ["callback=[endless]", "seed=0,1"],
+]
+
+
+@pytest.mark.parametrize("sweep", SAME, ids=["components", "values", "infinite"])
+def test_a_sweep_that_nobody_changed_is_the_same(sweeps, sweep):
+    job = ["-p", "trouble", "-m", *sweep, "model.widths=[8]", "trainer.epochs=1", "sweep.trials=1"]
+    assert sweeps.run("train", *job, "hydra.sweep.dir=s").returncode == 0
+    for _ in range(3):
+        done = sweeps.run("resume", "-p", "trouble", "s")
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_changed_space_is_refused_with_the_difference(sweeps):
     folder = sweeps.folder / "conf" / "experiment"
     folder.mkdir(parents=True)
