@@ -43,6 +43,14 @@ class Outcome:
     record: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def overrides(self) -> list[str]:
+        """What stands in the command behind the flags, whichever those are."""
+        words = self.command[2:]
+        while words and words[0].startswith("-"):
+            words = words[1 if words[0] == "--no-autoload" else 2 :]
+        return words
+
+    @property
     def seconds(self) -> float:
         """How long the run took, by its own clock; 0 where that is not known."""
         times = self.record.get("times") or {}

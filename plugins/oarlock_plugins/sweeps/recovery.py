@@ -68,15 +68,14 @@ def _adopt(trials: Trials) -> None:
         outcome = read_outcome(folder)
         if outcome is None:
             continue
-        overrides = outcome.command[2 + len(trials.composer.flags) :]
-        found = _point_of(trials, overrides)
+        found = _point_of(trials, outcome.overrides)
         if found is None:
             continue
         values, extra = found
         same = next((others[0] for others in trials.by_point.values() if others[0].values == values), None)
         point = same.point if same else max(trials.by_point, default=-1) + 1
         params = same.params if same else trials.composer.params(values)
-        trial = Trial(int(folder.name), point, values, params, extra, overrides, folder.name)
+        trial = Trial(int(folder.name), point, values, params, extra, outcome.overrides, folder.name)
         trials.write(trial)
         trials.ledger.write("attempt", number=trial.number, attempt=1, time=None)
 

@@ -245,6 +245,13 @@ def test_a_ledger_torn_at_forty_offsets(sweeps):
     tear(sweeps, lambda size: [rng.randrange(size) for _ in range(40)])
 
 
+def lines_without(sweeps, wanted, name="s"):
+    """Leave the lines out of a ledger for which `wanted` is false."""
+    ledger = sweeps.folder / name / "ledger.jsonl"
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    ledger.write_bytes(b"".join(line for line in lines if wanted(json.loads(line))))
+
+
 def test_a_trial_that_is_found_in_its_folder_has_taken_the_time_that_its_record_says(sweeps):
     sweep = ["-m", "callback=[]", "model.widths=[8]", "trainer.epochs=1", "optimizer=sgd,adam",
              "sweep.objective=[valid/accuracy,seconds]"]  # fmt: skip
@@ -266,6 +273,36 @@ def test_the_names_of_the_objectives_are_found_again(sweeps):
     done = sweeps.run("resume", "s")
     assert (done.returncode, done.stdout, done.stderr) == (0, ranking, "")
     assert sweeps.events()[-1] == {"event": "objectives", "objectives": [["valid/accuracy", "max"]]}
+
+
+def test_a_sweep_goes_on_with_the_plugins_that_it_was_made_with(sweeps):
+    sweep = ["-m", "callback=[]", "model.widths=[8]", "trainer.epochs=1", "seed=0,1,2"]
+    flags = ["--no-autoload", "-p", "no:trackers", "--allow-plugins", "oarlock"]
+    made = sweeps.run("train", *flags, *sweep, "hydra.launcher.slots=1", "hydra.sweep.dir=s")
+    assert made.returncode == 0, made.stderr
+    lines_without(sweeps, lambda event: event.get("number", 0) == 0)
+    same = "-p no:trackers --no-autoload --allow-plugins oarlock"
+    for other, named in ((flags[1:], "-p no:trackers --allow-plugins oarlock"), ([], "all plugins")):
+        refused = sweeps.run("resume", *other, "s")
+        assert (refused.returncode, refused.stderr.splitlines()) == (2, [
+            f"error: s: the sweep was made with {same}, and is resumed with {named}.",
+            f"Go on with: oarlock resume {same} s",
+        ])  # fmt: skip
+    done = sweeps.run("resume", *flags, "s")
+    assert (done.returncode, done.stdout) == (0, made.stdout[made.stdout.index("best first") :])
+    assert sorted(sweeps.trials()) == [0, 1, 2]
+
+
+def test_runs_are_found_again_whose_command_has_other_flags(sweeps):
+    """A launcher of Hydra's does not write the folder of files into a run's command."""
+    (sweeps.folder / "conf").mkdir()
+    sweep = ["-cd", "conf", "-m", "callback=[]", "model.widths=[8]", "trainer.epochs=1", "seed=0,1"]
+    done = sweeps.run("train", *sweep, "hydra/launcher=basic", "hydra.sweep.dir=s")
+    assert done.returncode == 0, done.stderr
+    before = finished(sweeps.folder / "s")
+    lines_without(sweeps, lambda event: event["event"] in ("sweep", "objectives"))
+    assert sweeps.run("resume", "s").returncode == 0
+    assert finished(sweeps.folder / "s") == before
 
 
 # --- what may change, and what not
