@@ -144,7 +144,7 @@ def _trial(sweep: Path, trial: Trial, flags: list[str], problems: list[str]) -> 
     metrics = trial.metrics
     if outcome is not None and trial.status not in ENDED:
         metrics = outcome.metrics
-        trial.epochs, trial.seconds = outcome.epochs, _seconds(outcome)
+        trial.epochs, trial.seconds = outcome.epochs, outcome.seconds
         if outcome.status in ENDED:
             trial.status, trial.error = outcome.status, outcome.reason
     log = sweep / "logs" / f"{trial.number}.txt"
@@ -196,7 +196,7 @@ def _alone(folder: Path, number: int, problems: list[str]) -> Run | None:
         return None
     overrides = [word for word in outcome.command[2:] if not word.startswith("-") and ("=" in word or word[:1] == "~")]
     trial = Trial(number, number, {}, {}, [], overrides, str(folder), outcome.status, epochs=outcome.epochs,
-                  error=outcome.reason, seconds=_seconds(outcome))  # fmt: skip
+                  error=outcome.reason, seconds=outcome.seconds)  # fmt: skip
     log = folder / "train.log"
     return _run(trial, folder, outcome, outcome.metrics, log if log.is_file() else None, problems)
 
@@ -247,12 +247,6 @@ def _config(folder: Path, outcome: Outcome, problems: list[str]) -> dict[str, An
         problems.append(f"{folder / 'config.yaml'} cannot be read")
         return chosen
     return chosen | flat(read if isinstance(read, dict) else {})
-
-
-def _seconds(outcome: Outcome) -> float:
-    times = outcome.record.get("times") or {}
-    started, ended = times.get("started") or times.get("created"), times.get("ended")
-    return times.get("seconds") or (round(ended - started, 3) if started and ended else 0.0)
 
 
 def _agree(found: Collection, objectives: list[list[list[str]]]) -> None:

@@ -103,7 +103,7 @@ class Composer:
 
         Of those that vary it has what the components have by themselves; where that is nothing, an example.
         """
-        combination = self.combinations()[0]
+        combination = tuple(parameter.ordered[0] for parameter in self.structure)
         base = self.base(combination)
         examples = [f"{one.key}={_example(one)}" for one in self.values if _is_missing(base, one.key)]
         config = self._loader.vary(base, [*self._fixed(combination), *examples], checked=False)
@@ -236,4 +236,4 @@ def _whole(parameter: Parameter, bases: list[DictConfig]) -> Parameter:
 
 
 def _example(parameter: Parameter) -> Any:
-    return parameter.choices[0] if parameter.choices else parameter.low
+    return parameter.ordered[0] if parameter.choices else parameter.low
