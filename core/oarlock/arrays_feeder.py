@@ -213,13 +213,14 @@ def _from(stretches: list[Stretch], start: int) -> list[Stretch]:
 
 def _ahead(make: Callable[[Any], Batch], parts: list[Any]) -> Iterator[Batch]:
     """What `make` makes of each part, the next one in a thread of its own while this one is used."""
+    if not parts:  # after the last step of an epoch
+        return
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(make, parts[0]) if parts else None
-        for part in [*parts[1:], None]:
-            assert coming is not None
-            ready = coming.result()
-            coming = thread.submit(make, part) if part is not None else None
+        coming = thread.submit(make, parts[0])
+        for part in parts[1:]:
+            ready, coming = coming.result(), thread.submit(make, part)
             yield ready
+        yield coming.result()
 
 
 def kept_rows(kept: Kept, data: Data, arrays: Arrays, prepare: bool) -> Batch:

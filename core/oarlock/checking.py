@@ -235,7 +235,11 @@ def _root(config: DictConfig) -> RootConfig:
         # A recorded configuration has plain values, and an override may have made another one of them.
         plain = {key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
                  for key, value in own.items()}  # fmt: skip
-        root: RootConfig = _object("", OmegaConf.merge(OmegaConf.structured(RootConfig), plain))
+        try:
+            merged = OmegaConf.merge(OmegaConf.structured(RootConfig), plain)
+        except OmegaConfBaseException as error:
+            raise UserError(f"{error.full_key}: {one_line(error)}") from error
+        root: RootConfig = _object("", merged)
         return root
     try:
         return RootConfig(**{key: _object(key, value) if OmegaConf.is_config(value) else value

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from oarlock import checkpoint, config, snapshot, vetting
-from oarlock.config_files import read_yaml
+from oarlock.config_files import read_plain
 from oarlock.errors import UserError, nearest, shown_path
 from oarlock.execution import execute
 from oarlock.experiment import build_run, complete_run
@@ -140,9 +140,9 @@ def _refuse_shorter(run: Run, overrides: Sequence[str]) -> None:
 
 def _longer(record: RunFolder, run: Run) -> bool:
     """Whether the run was given another length than the one that it is recorded with."""
-    before: Any = read_yaml(record.path / CONFIG)[0]
+    before = read_plain(record.path / CONFIG)[0]["trainer"]
     trainer = run.config.trainer
-    return (trainer.epochs, trainer.max_steps) != (before.trainer.epochs, before.trainer.max_steps)
+    return (trainer.epochs, trainer.max_steps) != (before["epochs"], before["max_steps"])
 
 
 def _keep_changes(run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import re
 import types
@@ -25,6 +26,9 @@ else:  # typing.dataclass_transform is 3.11; at run time it does nothing
 
 T = TypeVar("T")
 _MARK = "__oarlock_component__"
+_PROPERTIES = (property, functools.cached_property)
+# Hooks whose results nobody reads; what others return may be an iterator.
+_MOMENTS = ("on_", "after_")
 _FIELDS = re.compile(r"^(?:Args|Attributes):\n", re.MULTILINE)
 
 
@@ -66,8 +70,8 @@ def verify(cls: type, hooks: Mapping[str, Collection[str]]) -> None:
 
     Raises:
         BadComponent: it is not decorated, a field bears a hook's name, has no usable type or would appear in the
-            configuration by accident, a method bears a hook's name without the mark, a marked method is no hook
-            or takes an argument that its hook does not have, or its state could be saved but not loaded.
+            configuration by accident, its state could be saved but not loaded, or one of its hooks is refused by
+            `verify_hooks`.
     """
     where = f"{cls.__module__}.{getattr(cls, '__qualname__', cls)}"
     if not is_component(cls):
@@ -98,13 +102,18 @@ def verify_hooks(owner: object, names: Iterable[str], where: str, hooks: Mapping
         the names of those that are marked.
 
     Raises:
-        BadComponent: a method bears a hook's name without the mark, or a marked one is no hook or takes what it lacks.
+        BadComponent: a method bears a hook's name without the mark, a property bears it, or a marked method is no hook,
+            takes what its hook does not give, or has a body that would not run when it is called.
     """
     found = []
     for name in sorted(names):
         # No hook has such a name; and CPython 3.11 is slower with an object into whose `__dict__` somebody has looked.
         method = None if name.startswith("__") else getattr(owner, name, None)
         if not callable(method):
+            kind = owner if isinstance(owner, type) else type(owner)
+            if name in hooks and isinstance(inspect.getattr_static(kind, name, None), _PROPERTIES):
+                raise BadComponent(f"{where}.{name} bears the name of a hook but is a property, so it is never called; "
+                                   "make it a method with @hookimpl, or rename it")  # fmt: skip
             continue
         marked = hasattr(method, "oarlock_impl")
         if name in hooks and not marked:
@@ -171,13 +180,31 @@ def _verify_hook(where: str, name: str, method: Any, hooks: Mapping[str, Collect
         raise BadComponent(f"{where} is marked @hookimpl but there is no such hook. {nearest(name, hooks)}")
     if name.startswith("register_"):
         raise BadComponent(f"{where} is called in a plugin's module only; move it out of the class")
+    if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+        raise BadComponent(f"{where} is an async def, which nobody awaits; make it a plain def")
+    wraps = options["wrapper"] or options["hookwrapper"]
+    if name.startswith(_MOMENTS) and inspect.isgeneratorfunction(method) and not wraps:
+        raise BadComponent(
+            f"{where} has a yield, so its body would never run; remove it, or write @hookimpl(wrapper=True)"
+        )
     taken, optional = pluggy._hooks.varnames(method)
-    for argument in taken:
+    by_keyword = _by_keyword(method)
+    for argument in (*taken, *(one for one, has_default in by_keyword.items() if not has_default)):
         if argument not in hooks[name]:
             raise BadComponent(f"{where}: {name} gives no '{argument}'. {nearest(argument, hooks[name])}")
-    for argument in optional:
+        if argument in by_keyword:
+            raise BadComponent(f"{where}: the argument '{argument}' is taken by its name only, and is given by its place; "
+                               "remove the '*'")  # fmt: skip
+    for argument in (*optional, *by_keyword):
         if argument in hooks[name]:
             raise BadComponent(f"{where}: the argument '{argument}' has a default, so it is never passed; remove it")
+
+
+def _by_keyword(method: Any) -> dict[str, bool]:
+    """The arguments that are taken by name only, which pluggy does not see, and whether each has a default."""
+    code = getattr(method, "__code__", None)  # a signature of `inspect` takes ten times as long
+    names = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount] if code else ()
+    return {name: name in (method.__kwdefaults__ or {}) for name in names}
 
 
 def summary(cls: object) -> str:

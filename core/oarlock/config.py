@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
@@ -22,6 +23,7 @@ from hydra.core.utils import JobRuntime, setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+import oarlock_conf
 from oarlock.changes import apply_overrides, fill_optional
 from oarlock.checking import check, chosen_components, plain_values
 from oarlock.config_files import BoundedRepository, VettedRepository
@@ -33,7 +35,7 @@ from oarlock.registry import Group, Registry
 from oarlock.selection import flags_of
 from oarlock.translation import user_errors
 from oarlock.variation import Variation
-from oarlock.vetting import parse, vet_hydra, vet_interpolations, vet_overrides
+from oarlock.vetting import as_list, parse, vet_hydra, vet_interpolations, vet_overrides
 
 CONFIG_NAME = "config"
 
@@ -64,12 +66,12 @@ def compose(host: Host, overrides: Sequence[str], config_dir: str | None = None,
         UserError: anything in the overrides or in a file that they name is not valid.
     """
     loader = Loader(host, config_dir)
-    config = loader.load_configuration(CONFIG_NAME, list(overrides), RunMode.MULTIRUN if multirun else RunMode.RUN)
+    config = loader.load_configuration(CONFIG_NAME, as_list(overrides), RunMode.MULTIRUN if multirun else RunMode.RUN)
     with user_errors(host):
         folder = str(config.hydra.run.dir)
     if not folder.strip() or "\0" in folder:
         raise UserError(f"hydra.run.dir={folder!r}: expected the path of a folder.")
-    chosen = any(override.lstrip("+").startswith("hydra.run.dir=") for override in overrides)
+    chosen = is_chosen(config, "run")
     sweeps = config.hydra.mode is RunMode.MULTIRUN
     for override in () if sweeps else overrides:
         group = group_of(override, host.registry)
@@ -77,6 +79,17 @@ def compose(host: Host, overrides: Sequence[str], config_dir: str | None = None,
             raise UserError(f"{override}: a single run has no {group.name}; add -m to sweep.")
     hydra = config.hydra
     return Composed(of_run(config, host.registry), hydra, Path(folder), chosen, sweeps)
+
+
+def is_chosen(config: DictConfig, kind: str) -> bool:
+    """Whether the user named the folder, on the command line or in a file.
+
+    Args:
+        config: a composed configuration, with Hydra's own part.
+        kind: of a `run`, or of a `sweep`.
+    """
+    shipped = Path(oarlock_conf.__file__).with_name(f"{CONFIG_NAME}.yaml").read_text(encoding="utf-8")
+    return bool(config.hydra[kind]._get_node("dir")._value() != yaml.safe_load(shipped)["hydra"][kind]["dir"])
 
 
 def group_of(override: str, registry: Registry) -> Group:

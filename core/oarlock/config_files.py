@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository, IConfigRepository
@@ -13,6 +13,7 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import Container, DictConfig, ListConfig, OmegaConf
+from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
 
 from oarlock.errors import UserError, nearest, one_line
@@ -94,7 +95,19 @@ def _vet_defaults(config: Container) -> None:
 
 
 def read_yaml(path: Path) -> tuple[Container, str]:
-    """A YAML file that is not huge, not deep and does not explode by its aliases, as a configuration and as text.
+    """A YAML file as a configuration, whose references `${…}` are to be followed, and as text.
+
+    Raises:
+        UserError: as for `read_plain`, or it is no configuration.
+    """
+    values, text = read_plain(path)
+    with _about(path):
+        config: Container = OmegaConf.create({} if values is None else values)
+        return config, text
+
+
+def read_plain(path: Path) -> tuple[Any, str]:
+    """A YAML file that is not huge, not deep and does not explode by its aliases, as plain data and as text.
 
     Raises:
         UserError: it is, or it is not YAML.
@@ -110,8 +123,7 @@ def read_yaml(path: Path) -> tuple[Container, str]:
         size, depth = _expanded(text)
         if size > MAX_NODES or depth > MAX_DEPTH:
             raise ValueError("too large or too deep for a configuration")
-        config: Container = OmegaConf.load(io.StringIO(text))
-        return config, text
+        return yaml.load(text, Loader=get_yaml_loader()), text
 
 
 @contextlib.contextmanager

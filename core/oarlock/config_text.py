@@ -1,5 +1,7 @@
-"""The text of config.yaml, which reads back as it was. `OmegaConf.to_yaml` takes ten times as long, and a sweep writes
-thousands."""
+"""The text of config.yaml, which reads back as the plain data that it was; a `${` in a value is no reference.
+
+`OmegaConf.to_yaml` takes ten times as long, and a sweep writes thousands.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import math
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from oarlock.errors import OarlockError, UserError, shown_path
+from oarlock.errors import UserError, shown_path, warn
 from oarlock.sealed import scratch_folder, sync_folder, write_all, write_atomically
 
 CONFIG, RUN, METRICS, LOG = "config.yaml", "run.json", "metrics.jsonl", "train.log"
@@ -29,9 +30,7 @@ class RunFolder:
             raise UserError(f"{path}: not a run's folder (it has no {RUN}).{_near(path)}") from error
         except (ValueError, OSError) as error:
             raise UserError(f"{path / RUN} cannot be read: {error}") from error
-        if not isinstance(self.record, dict) or not {"status", "components", "times", "total_steps"} <= set(
-            self.record
-        ):
+        if not _is_record(self.record):
             raise UserError(f"{path / RUN} is not the record of a run.")
 
     @classmethod
@@ -64,14 +63,21 @@ class RunFolder:
         """Hold the run against a second process.
 
         Raises:
-            UserError: another process holds it.
+            UserError: another process holds it, or it cannot be held, as on a disk that is read-only.
         """
-        with (self.path / ".lock").open("w") as file:
+        shown = shown_path(self.path)
+        try:
+            file = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise UserError(f"{shown}: the run cannot be written: {error.strerror}.") from error
+        with file:
             try:
                 # A record lock belongs to this process; a loader process that outlives it must not inherit it.
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise UserError(f"{shown_path(self.path)}: another process is working on this run.") from error
+                held = error.errno in (errno.EAGAIN, errno.EACCES)
+                why = "another process is working on this run" if held else f"it cannot be locked: {error.strerror}"
+                raise UserError(f"{shown}: {why}.") from error
             try:
                 yield
             finally:
@@ -108,9 +114,13 @@ class RunFolder:
             os.fsync(self._metrics.fileno())
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The evaluations so far; a torn last line is left out."""
-        rows = []
-        for line in (self.path / METRICS).read_text(encoding="utf-8", errors="replace").splitlines():
+        """The evaluations so far; a torn last line is left out, and there are none where the file is gone."""
+        rows: list[dict[str, Any]] = []
+        try:
+            text = (self.path / METRICS).read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return rows
+        for line in text.splitlines():
             try:
                 rows.append(json.loads(line))
             except ValueError:
@@ -118,14 +128,11 @@ class RunFolder:
         return rows
 
     def truncate_metrics(self, rows: int) -> list[dict[str, Any]]:
-        """Keep the first `rows` lines, and return them.
-
-        Raises:
-            OarlockError: there are fewer.
-        """
+        """Keep the first `rows` lines, and return them; nothing depends on those that are lost."""
         kept = self.read_metrics()[:rows]
         if len(kept) < rows:
-            raise OarlockError(f"{self.path / METRICS}: {rows} lines are recorded, {len(kept)} are there")
+            warn(f"{shown_path(self.path / METRICS)}: {rows} evaluations were recorded, {len(kept)} are there; "
+                 "the run goes on without the others")  # fmt: skip
         write_atomically(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
         return kept
 
@@ -190,6 +197,17 @@ def _named(scratch: Path, path: Path, number: bool) -> Path:
         sync_folder(target.parent)
         return target
     raise UserError(f"{path}: ten thousand runs have this name; choose another hydra.run.dir.")
+
+
+def _is_record(record: Any) -> bool:
+    """Whether it has what is read of every run."""
+    kinds = {"status": str, "components": dict, "versions": dict, "times": dict, "total_steps": int | None}
+    return (
+        isinstance(record, dict)
+        and all(key in record and isinstance(record[key], kind) for key, kind in kinds.items())
+        and all(isinstance(part, dict) and {"component", "distribution", "version"} <= set(part)
+                for part in record["components"].values())
+    )  # fmt: skip
 
 
 def finite(value: Any) -> Any:

@@ -9,29 +9,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from oarlock import checkpoint
 from oarlock.changes import apply_overrides
-from oarlock.checking import check, chosen_components, plain_values
-from oarlock.config_files import read_yaml
+from oarlock.checking import ROOT_FIELDS, check, chosen_components, plain_values
+from oarlock.config_files import read_plain
 from oarlock.errors import RunFailed, UserError, nearest, shown_path
 from oarlock.evaluation import evaluate as evaluate_split
 from oarlock.experiment import build_run
-from oarlock.plain import Experiment, typed
+from oarlock.plain import Experiment, literal, typed
 from oarlock.plugins import NO_DISTRIBUTION, Host, load_host
 from oarlock.record import CONFIG, RunFolder
 from oarlock.run import Run
 from oarlock.selection import flags_of
 from oarlock.translation import user_errors
-from oarlock.warm_start import described
+from oarlock.warm_start import described, other_column
 
 
 def load_run(folder: Path | str, overrides: Sequence[str] = ()) -> Run:
     """A recorded run, built again with its best weights and in eval mode; nothing is trained or written.
 
-    Of other data it takes the rows alone: classes and preprocessing are a part of what was trained.
+    Of other data it takes the rows alone: classes, columns and preprocessing are a part of what was trained.
 
     Args:
         folder: the run's folder.
@@ -47,8 +47,10 @@ def load_run(folder: Path | str, overrides: Sequence[str] = ()) -> Run:
     files, path = checkpoint.intact(folder)
     if path is None:
         raise UserError(f"{shown_path(folder)}: it has no intact checkpoint.")
-    names = json.loads(files[checkpoint.STATE]).get("class_names")
-    _name_classes(composed, names, overrides)
+    state = json.loads(files[checkpoint.STATE])
+    names = state.get("class_names")
+    _take_option(composed, "class_names", names)
+    _take_option(composed, "features", state.get("columns"))
     try:
         run = build_run(host, composed, record.record.get("runtime", {}))
     except UserError as error:
@@ -59,6 +61,8 @@ def load_run(folder: Path | str, overrides: Sequence[str] = ()) -> Run:
     if run.class_names != names:
         raise UserError(f"{shown_path(folder)}: it was trained on {described(names)}; the data has "
                         f"{described(run.class_names)}.")  # fmt: skip
+    if other := other_column(run, state):
+        raise UserError(f"{shown_path(folder)}: {other}.")
     try:
         arrays = checkpoint.unpack_arrays(files.get(checkpoint.BEST, files[checkpoint.MODEL]))
         checkpoint.load_weights(run.model, arrays, path.name)
@@ -80,24 +84,23 @@ def refuse_changed_data(run: Run, files: Mapping[str, bytes], folder: Path) -> N
     Up to what another machine may round otherwise.
 
     Raises:
-        UserError: it has other classes, or another preprocessing.
+        UserError: it has other classes or columns, or another preprocessing.
     """
-    names = json.loads(files[checkpoint.STATE]).get("class_names")
+    state = json.loads(files[checkpoint.STATE])
     before = checkpoint.unpack_arrays(files[checkpoint.PREPROCESS]) if checkpoint.PREPROCESS in files else {}
     now = run.data.preprocess.state_dict() if run.data.preprocess is not None else {}
     same = all(np.allclose(now[name].numpy(), array, rtol=1e-5, atol=1e-6) for name, array in before.items()
                if name in now and list(now[name].shape) == list(array.shape))  # fmt: skip
-    if names != run.class_names or not same:
+    if state.get("class_names") != run.class_names or other_column(run, state) or not same:
         raise UserError(f"{shown_path(folder)}: its data has changed since it was trained, so it would not go on exactly.\n"
                         "Put the data back, or begin another run with trainer.init_from.")  # fmt: skip
 
 
-def _name_classes(composed: DictConfig, names: list[str] | None, overrides: Sequence[str]) -> None:
-    """Have other data number the classes as the run does, where its component can be told."""
-    changed = any(override.startswith("data") for override in overrides)
-    if names is not None and changed and "class_names" in composed.data and composed.data.class_names is None:
-        with contextlib.suppress(OmegaConfBaseException):  # its option is of another kind: the classes are compared
-            composed.data.class_names = names
+def _take_option(composed: DictConfig, option: str, names: list[str] | None) -> None:
+    """Have the data number its classes, or order its columns, as the run does, where its component can be told."""
+    if names is not None and option in composed.data and composed.data[option] in (None, []):
+        with contextlib.suppress(OmegaConfBaseException):  # its option is of another kind: what comes of it is compared
+            composed.data[option] = literal(names)
 
 
 def load_experiment(folder: Path | str) -> Experiment:
@@ -121,12 +124,7 @@ def vary_experiment(experiment: Experiment, overrides: Sequence[str]) -> Experim
         UserError: a component is not installed, or a value is not valid.
     """
     host = load_host()
-    for path, component in experiment.components.items():
-        if component not in host.registry.entries:
-            group, _, name = component.partition("/")
-            raise UserError(f"{path}: {host.explain_missing(group, name)}")
-    given = typed(OmegaConf.create(experiment.values), experiment.components, host.registry)
-    changed = apply_overrides(given, overrides, host.registry)
+    changed = apply_overrides(typed(experiment.values, experiment.components, host), overrides, host.registry)
     with user_errors(host):
         check(changed, host)
     return _plain(changed, host, overrides)
@@ -158,9 +156,12 @@ def load_recorded(host: Host, record: RunFolder, overrides: Sequence[str] = ()) 
     Raises:
         UserError: a component of the run is not installed, or an override is not valid.
     """
-    values, _ = read_yaml(record.path / CONFIG)
-    if not isinstance(values, DictConfig):
+    values, _ = read_plain(record.path / CONFIG)
+    if not isinstance(values, dict):
         raise UserError(f"{record.path / CONFIG}: expected a mapping.")
+    parts = [*ROOT_FIELDS, *(path.partition(".")[0] for path in record.record["components"])]
+    if missing := next((key for key in parts if key not in values), None):
+        raise UserError(f"{record.path / CONFIG}: it has no '{missing}'; it is not whole.")
     for path, made_with in record.record["components"].items():
         entry = host.registry.entries.get(made_with["component"])
         if entry is None:
@@ -170,7 +171,7 @@ def load_recorded(host: Host, record: RunFolder, overrides: Sequence[str] = ()) 
             source = "a module that was named with -p; name it again" if named else made_with["distribution"]
             raise UserError(f"{path} was {made_with['component']} of {source}. {reason}")
     components = {path: made_with["component"] for path, made_with in record.record["components"].items()}
-    changed = apply_overrides(typed(values, components, host.registry), overrides, host.registry)
+    changed = apply_overrides(typed(values, components, host), overrides, host.registry)
     with user_errors(host):
         check(changed, host)
     return changed

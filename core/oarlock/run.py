@@ -124,6 +124,11 @@ class Run:
         return None if self.data.class_names is None else [str(name) for name in self.data.class_names]
 
     @property
+    def columns(self) -> list[str] | None:
+        """The names of an input's values in their order, where the rows are those of a table."""
+        return None if self.data.columns is None else [str(name) for name in self.data.columns]
+
+    @property
     def directions(self) -> dict[str, str]:
         """'min' or 'max' for every metric of an evaluation of this run and of its test."""
         measured = {"loss": "min", **{name: metric.direction for name, metric in self.measures.items()}}

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from oarlock.checking import plain_values
+from oarlock.checking import check, plain_values
+from oarlock.errors import UserError, one_line
 from oarlock.kept import Kept
 from oarlock.new_run import Result, result_of, train_config
 from oarlock.paddle_import import import_paddle
-from oarlock.plain import Experiment, replaced, typed
+from oarlock.plain import Experiment, literal, replaced, typed
 from oarlock.plugins import load_host
 from oarlock.run import Run
 
@@ -52,7 +54,7 @@ class Runner:
             command: what to type for the same run, where that is not to train the experiment's overrides.
 
         Raises:
-            UserError: the parts do not fit, or the folder is there already.
+            UserError: the experiment is not valid, the parts do not fit, or the folder is there already.
             RunFailed: the run failed; its folder says how.
             Interrupted: a signal came; the run is saved.
         """
@@ -81,18 +83,20 @@ class Runner:
             it, and its values as plain data; the experiment may have given 1 for 1.0.
         """
         key = json.dumps(experiment.components, sort_keys=True)
-        composed, before, values = kept.find("configuration", key) or (None, {}, {})
-        changes = differences(before, experiment.values)
-        if composed is None or changes is None:
-            composed = typed(OmegaConf.create(experiment.values), experiment.components, self._host.registry)
-            values = plain_values(composed)
-        else:
-            kept.keep("configuration", key, None, most=8)  # half of the changes may be refused
-            for path, value in changes.items():
-                OmegaConf.update(composed, path, value, merge=False)
-                values = replaced(values, path.split("."), plain_values(OmegaConf.select(composed, path)))
+        before = kept.find("configuration", key)
+        kept.keep("configuration", key, None, most=8)  # half of the changes may be refused
+        changed = _changed(before, experiment.values) if before else None
+        composed, values = changed or self._checked(experiment)
         kept.keep("configuration", key, (composed, plain_values(experiment.values), values), most=8)
         return composed, values
+
+    def _checked(self, experiment: Experiment) -> tuple[DictConfig, dict[str, Any]]:
+        composed = typed(experiment.values, experiment.components, self._host)
+        try:
+            check(composed, self._host)
+        except OmegaConfBaseException as error:
+            raise UserError(f"{error.full_key}: {one_line(error)}") from error
+        return composed, plain_values(composed)
 
     def resume(self, folder: Path | str, hooks: Sequence[object] = ()) -> Result | None:
         """Continue a run, as `oarlock resume` does; None where it has ended already.
@@ -106,6 +110,22 @@ class Runner:
 
         run = resume(folder, hooks=hooks, host=self._host)
         return result_of(run) if run is not None else None
+
+
+def _changed(known: Any, now: dict[str, Any]) -> tuple[DictConfig, dict[str, Any]] | None:
+    """An earlier run's configuration with the values that differ; None where it must be made and checked anew."""
+    composed, before, values = known
+    changes = differences(before, now) if isinstance(now, dict) else None
+    if changes is None:
+        return None
+    try:
+        for path, value in changes.items():
+            OmegaConf.update(composed, path, literal(value), merge=False)
+            set_to = OmegaConf.select(composed, path, throw_on_missing=True)
+            values = replaced(values, path.split("."), plain_values(set_to))
+    except OmegaConfBaseException:
+        return None
+    return composed, values
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], path: str = "") -> dict[str, Any] | None:

@@ -51,6 +51,7 @@ def take(run: Run) -> dict[str, bytes]:
         "hook_stream": run.hook_stream.state() if run.hook_stream is not None else None,
         "engine": run.recorded_engine or run.engine,
         "class_names": run.class_names,
+        "columns": run.columns,
         "schedules": schedules,
         "components": components,
         "scaler": checkpoint.split_state(scaler, "scaler", tensors),

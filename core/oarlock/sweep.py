@@ -12,11 +12,11 @@ import json
 import logging
 import math
 import os
+import shlex
 import sys
 import time
 import traceback
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ def multirun(host: Host, overrides: Sequence[str], config_dir: str | None) -> in
             prepared.loader.load_sweep_config(prepared.config, point)
     elif prepared.resumable:
         prepared.sweeper.prepare(prepared.arguments)  # what is not valid is an error before there is a folder
-    folder = _new_folder(host, prepared.config, overrides)
+    folder = _new_folder(host, prepared.config)
     record = {
         "overrides": list(overrides),
         "config_dir": str(Path(config_dir).absolute()) if config_dir else None,
@@ -137,6 +137,7 @@ def resume(host: Host, folder: Path, overrides: Sequence[str]) -> int:
     try:
         record = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
         before, config_dir, command = list(record["overrides"]), record["config_dir"], list(record["command"])
+        made = command[4 if config_dir else 2 : command.index("-m")]
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise UserError(f"{shown_path(folder / SWEEP)} is not the record of a sweep: {error}") from error
     for override in vetting.parse(overrides):
@@ -145,9 +146,11 @@ def resume(host: Host, folder: Path, overrides: Sequence[str]) -> int:
             hint = nearest(key, RESUMABLE)
             raise UserError(f"{override.input_line}: a resumed sweep is the same sweep. {hint}\n"
                             f"It accepts: {', '.join(f'{name}…' for name in RESUMABLE)}.")  # fmt: skip
-    modules = {word for flag, word in pairwise(command) if flag == "-p"}
-    if missing := modules - set(flags_of(os.environ)):
-        raise UserError(f"{shown_path(folder)}: the sweep was made with -p {sorted(missing)[0]}; name it again.")
+    now = flags_of(os.environ)
+    if set(made) != set(now):
+        shown = shown_path(folder)
+        raise UserError(f"{shown}: the sweep was made with {shlex.join(made) or 'all plugins'}, and is resumed with "
+                        f"{shlex.join(now) or 'all plugins'}.\nGo on with: {shlex.join(['oarlock', 'resume', *made, shown])}")  # fmt: skip
     new = {override.partition("=")[0] for override in overrides}
     # Another launcher has other options.
     gone = ("hydra.sweep.dir=", "hydra.launcher.") if "hydra/launcher" in new else ("hydra.sweep.dir=",)
@@ -222,13 +225,13 @@ def _stopped(folder: Path, overrides: list[str]) -> bool:
     return record["status"] in ("running", "interrupted") and record["command"][-len(overrides) :] == overrides
 
 
-def _new_folder(host: Host, composed: DictConfig, overrides: Sequence[str]) -> Path:
+def _new_folder(host: Host, composed: DictConfig) -> Path:
     """Make the sweep's folder: the one that was asked for, or the default with a number when it is taken."""
     with user_errors(host):
         base = str(composed.hydra.sweep.dir)
     if not base.strip() or "\0" in base:
         raise UserError(f"hydra.sweep.dir={base!r}: expected the path of a folder.")
-    chosen = any(override.lstrip("+").startswith("hydra.sweep.dir=") for override in overrides)
+    chosen = config.is_chosen(composed, "sweep")
     for number in range(1, 10_000):
         folder = Path(base if number == 1 else f"{base}-{number}")
         try:

@@ -49,7 +49,8 @@ def _translate(error: Exception, host: Host) -> UserError:
         cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
     if not isinstance(cause, OmegaConfBaseException):
         return UserError(where + _translate_hydra(rest, registry))
-    key = (cause.full_key or "").removeprefix("_dummy_")
+    # Of an item of a list it is the index, a number.
+    key = str("" if cause.full_key is None else cause.full_key).removeprefix("_dummy_")
     text = one_line(cause)
     override = re.match(r"Error merging override (.*)", message, re.DOTALL)
     override = override or re.match(

@@ -62,10 +62,10 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     """Parse override strings with Hydra's grammar.
 
     Raises:
-        UserError: one of them is not of the grammar.
+        UserError: it is no list of texts, or one of them is not of the grammar.
     """
     parsed = []
-    for text in overrides:
+    for text in as_list(overrides):
         shown = text if len(text) <= 80 else f"{text[:80]}…"
         if len(text) > MAX_OVERRIDE_LENGTH or _depth(text) > MAX_OVERRIDE_DEPTH:
             raise UserError(f"{shown}: too long or nested too deeply for an override; put it into a file.")
@@ -77,6 +77,17 @@ def parse(overrides: Sequence[str]) -> list[Override]:
             hint = "expected key=value" if "=" not in text and not text.startswith("~") else one_line(error)
             raise UserError(f"'{shown}' is not an override: {hint[:160]}{_quoted(text)}") from error
     return parsed
+
+
+def as_list(overrides: Sequence[str]) -> list[str]:
+    """The overrides that a caller of Python gave.
+
+    Raises:
+        UserError: it is no list of texts.
+    """
+    if isinstance(overrides, (list, tuple)) and all(isinstance(text, str) for text in overrides):
+        return list(overrides)
+    raise UserError(f"overrides={overrides!r}: expected a list of texts, ['trainer.epochs=3'].")
 
 
 def _quoted(text: str) -> str:

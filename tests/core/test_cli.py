@@ -6,16 +6,19 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 import yaml
 
 import oarlock as package
+import oarlock_conf
 from oarlock.cli import main
 from tests.conftest import command, environment
 
@@ -153,13 +156,26 @@ def test_a_folder_that_was_named_is_never_used_twice(here):
     assert (here / "mine" / "run.json").read_bytes() == before
 
 
-def test_runs_of_one_second_get_folders_of_their_own(here):
+@pytest.mark.parametrize(("words", "key"), [([], "run"), (["-m", "seed=0,1"], "sweep")], ids=["run", "sweep"])
+def test_a_folder_that_a_file_names_is_never_used_twice(here, words, key):
     (here / "conf" / "experiment").mkdir(parents=True)
+    (here / "conf" / "experiment" / "named.yaml").write_text(f"{GLOBAL}hydra: {{{key}: {{dir: mine}}}}\n")
+    job = ["train", "-cd", "conf", "experiment=named", *words, *JOB]
+    assert run(*job)[0] == 0
+    code, _, err = run(*job)
+    assert code == 2
+    assert f"mine exists already.\nContinue it with 'oarlock resume mine', or choose another hydra.{key}.dir." in err
+    assert not (here / "mine-2").exists()
+
+
+def test_runs_of_one_second_get_folders_of_their_own(here):
     # A clock that stands still.
-    (here / "conf" / "experiment" / "still.yaml").write_text(GLOBAL + "hydra: {run: {dir: runs/12-00-00}}\n")
+    shutil.copytree(Path(oarlock_conf.__file__).parent, here / "still" / "oarlock_conf")
+    shipped = here / "still" / "oarlock_conf" / "config.yaml"
+    shipped.write_text(re.sub(r"dir: runs/.*", "dir: runs/12-00-00", shipped.read_text()))
+    env = environment({"PYTHONPATH": str(here / "still")})
     children = [
-        subprocess.Popen(command("train", "-cd", "conf", "experiment=still", *JOB, f"seed={seed}"), env=environment(),
-                         cwd=here, stdout=subprocess.DEVNULL)
+        subprocess.Popen(command("train", *JOB, f"seed={seed}"), env=env, cwd=here, stdout=subprocess.DEVNULL)
         for seed in range(2)
     ]  # fmt: skip
     assert [child.wait(timeout=120) for child in children] == [0, 0]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from oarlock.config import compose
+from oarlock.config_files import read_plain
 from oarlock.config_text import config_text
 from oarlock.plugins import load_host
 
@@ -27,14 +29,21 @@ TRICKY = [
     "ü",
     "é\x85",
 ]
-words = st.one_of(st.sampled_from(TRICKY), st.text(st.characters(exclude_characters="$", exclude_categories=["Cs"])))
+texts = st.text(st.characters(exclude_categories=["Cs"])) | st.text(st.sampled_from("\\${}a:'"), max_size=9)
+words = st.one_of(st.sampled_from(TRICKY), texts)
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | words
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return tmp_path_factory.mktemp("texts") / "config.yaml"
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(scalars | st.lists(scalars, max_size=3), max_size=6))
-def test_it_reads_back_the_same(values):
-    found = OmegaConf.to_container(OmegaConf.create(config_text({"values": values})))["values"]
+def test_it_reads_back_the_same(file, values):
+    file.write_text(config_text({"values": values}), encoding="utf-8", newline="")
+    found = read_plain(file)[0]["values"]
     assert found == values
     assert [type(one) for one in found] == [type(one) for one in values]
 

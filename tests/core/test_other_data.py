@@ -1,9 +1,11 @@
-"""A run on other data than it was trained on: the rows are other ones, the classes and the preprocessing are the run's."""
+"""A run on other data: the rows are other ones, the classes, the columns and the preprocessing are the run's."""
 
 import json
 
 import numpy as np
 import pytest
+
+from oarlock import checkpoint
 
 ROWS = 200
 
@@ -19,11 +21,22 @@ def write(path, rows, seed, middle, names=("cold", "warm")):
 @pytest.fixture
 def trained(tmp_path, oarlock):
     write(tmp_path / "rows.csv", ROWS, 0, 20)
+    train(oarlock)
+    return tmp_path
+
+
+def train(oarlock, *options):
     data = ["data=csv", "data.path=rows.csv", "data.target=kind"]
     done = oarlock("train", *data, "callback=[]", "model.widths=[16]", "trainer.batch_size=8", "trainer.epochs=12",
-                   "hydra.run.dir=run")  # fmt: skip
+                   "hydra.run.dir=run", *options)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return tmp_path
+
+
+def reorder(folder, source, target, **names):
+    """The same table with its columns in another order, and other names for them."""
+    table = [line.split(",") for line in (folder / source).read_text().splitlines()]
+    lines = [",".join((b, kind, a)) for a, b, kind in [[names.get(name, name) for name in table[0]], *table[1:]]]
+    (folder / target).write_text("\n".join(lines) + "\n")
 
 
 def accuracy(oarlock, *arguments):
@@ -55,6 +68,15 @@ def test_other_classes_are_refused(trained, oarlock):
         2, "error: run: it was trained on preprocessed rows, and the data has no preprocessing now.\n")  # fmt: skip
 
 
+def test_a_number_that_is_no_class_does_not_renumber_the_others(tmp_path, oarlock):
+    write(tmp_path / "rows.csv", ROWS, 0, 20, ("1", "2"))
+    train(oarlock, "trainer.epochs=1")
+    (tmp_path / "others.csv").write_text("a,b,kind\n0,10,1\n0,30,1\n0,20,0\n")
+    done = oarlock("evaluate", "run", "data.path=others.csv", "--split", "train")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2, "", "error: data.path=others.csv, line 4: '0' is no class. Valid: 1, 2.\n")  # fmt: skip
+
+
 def test_a_run_that_begins_with_the_weights_of_other_classes_is_warned(trained, oarlock):
     write(trained / "others.csv", ROWS, 1, 20, ("b-cold", "a-warm"))
     job = ["train", "data=csv", "data.target=kind", "callback=[]", "model.widths=[16]", "trainer.epochs=1",
@@ -76,3 +98,56 @@ def test_a_run_whose_rows_have_changed_is_not_resumed(trained, oarlock):
     ])  # fmt: skip
     write(trained / "rows.csv", ROWS, 0, 20)
     assert oarlock("resume", "run", "trainer.epochs=14").returncode == 0
+
+
+def test_columns_are_found_by_name(trained, oarlock):
+    reorder(trained, "rows.csv", "reordered.csv")
+    for split in ("valid", "test"):
+        assert accuracy(oarlock, "data.path=reordered.csv", "--split", split) == accuracy(oarlock, "--split", split)
+    reorder(trained, "rows.csv", "others.csv", b="c")
+    done = oarlock("evaluate", "run", "data.path=others.csv")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: data.features=b: data.path=others.csv has no such column. Valid: a, c, kind.\n"
+    done = oarlock("evaluate", "run", "data.features=[b,a]")
+    assert (done.returncode, done.stderr) == (
+        2, "error: run: it was trained on data whose column 1 was a; in this data it is b.\n")  # fmt: skip
+    reorder(trained, "rows.csv", "rows.csv")  # in its place
+    assert accuracy(oarlock, "--split", "test") == accuracy(oarlock, "data.path=reordered.csv", "--split", "test")
+
+
+def test_a_run_whose_columns_have_changed_is_not_gone_on_from(trained, oarlock):
+    job = ["train", "data=csv", "data.path=rows.csv", "data.target=kind", "callback=[]", "model.widths=[16]",
+           "data.standardise=false", "trainer.epochs=1", "trainer.batch_size=8"]  # fmt: skip
+    assert oarlock(*job, "hydra.run.dir=plain").returncode == 0
+    reorder(trained, "rows.csv", "rows.csv")
+    done = oarlock("resume", "plain", "trainer.epochs=2")
+    assert (done.returncode, done.stderr.splitlines()) == (2, [
+        "error: plain: its data has changed since it was trained, so it would not go on exactly.",
+        "Put the data back, or begin another run with trainer.init_from.",
+    ])  # fmt: skip
+    done = oarlock(*job, "trainer.init_from=plain")
+    assert (done.returncode, done.stderr.splitlines()) == (2, [
+        "error: trainer.init_from=plain: it was trained on data whose column 1 was a; in this data it is b.",
+        "Its weights belong to a column each: give the same columns in the same order.",
+    ])  # fmt: skip
+    assert oarlock(*job, "trainer.init_from=plain", "data.features=[a,b]").returncode == 0
+
+
+def test_a_checkpoint_without_the_names_of_its_columns_is_read(trained, oarlock):
+    before = accuracy(oarlock, "--split", "test")
+    files, path = checkpoint.intact(trained / "run")
+    state = json.loads(files[checkpoint.STATE])
+    state.pop("columns", None)
+    checkpoint.write(path.parent, state["step"], {**files, checkpoint.STATE: json.dumps(state).encode()}, 1)
+    assert accuracy(oarlock, "data.path=rows.csv", "--split", "test") == before
+    assert oarlock("resume", "run", "trainer.epochs=13").returncode == 0
+
+
+def test_a_run_whose_data_would_ask_now_has_its_classes_from_its_checkpoint(tmp_path, oarlock):
+    np.savez(tmp_path / "rows.npz", inputs=np.ones((200, 2), "float32"), targets=np.arange(200))
+    job = ["data=arrays", "data.path=rows.npz", "model=linear", "trainer.epochs=1", "hydra.run.dir=many"]
+    assert oarlock("train", *job).returncode == 2
+    assert oarlock("train", *job, "data.target_kind=classes").returncode == 0
+    config = tmp_path / "many" / "config.yaml"
+    config.write_text(config.read_text().replace("target_kind: classes\n", "target_kind: auto\n"))
+    assert oarlock("evaluate", "many").returncode == 0

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from oarlock import checkpoint
-from tests.conftest import command, environment
+from tests.conftest import command, environment, equal_ends
 
 # Everything that has state: dropout, accumulation, EMA, a schedule with warm-up, a clip, early stopping.
 JOB = [
@@ -187,3 +187,85 @@ def test_signal_saves_and_resumes_bitwise(tmp_path, reference, number):
 @pytest.mark.parametrize("seed", range(20))
 def test_signal_saves_and_resumes_bitwise_often(tmp_path, reference, seed):
     check_signal(tmp_path, reference, SIGNALS[seed % 3], seed)
+
+
+# Rows of every kind, and a signal after a given step.
+ENDS = '''
+import os, signal
+import numpy as np
+from oarlock import Arrays, Data, InputSpec, component, hookimpl
+
+ROWS = np.random.default_rng(7).normal(size=(14, 3)).astype("float32")
+
+class Samples:
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        return ROWS[index], ROWS[index, :2]
+
+class Stream:
+    def __iter__(self):
+        return iter([(row, row[:2]) for row in ROWS[:12]])
+
+class StatefulStream:
+    at = 0
+
+    def __iter__(self):
+        while self.at < 12:
+            self.at += 1
+            yield ROWS[self.at - 1], ROWS[self.at - 1, :2]
+        self.at = 0
+
+    def state_dict(self):
+        return {"at": self.at}
+
+    def load_state_dict(self, state):
+        self.at = state["at"]
+
+ARRAYS = Arrays(ROWS[:12], ROWS[:12, :2])
+KINDS = {"arrays": ARRAYS, "samples": Samples(), "stream": Stream(), "stateful": StatefulStream()}
+
+@component
+class Kinds:
+    """Twelve rows."""
+
+    kind: str = "arrays"
+
+    @hookimpl
+    def build_data(self):
+        valid = Arrays(ROWS[12:], ROWS[12:, :2])
+        return Data(KINDS[self.kind], valid, inputs=InputSpec((3,)), output_shape=(2,))
+
+@component
+class Stops:
+    """Has the run stopped after a step."""
+
+    @hookimpl
+    def on_step_end(self, run):
+        if run.step == int(os.environ.get("STOP_AT", 0)):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+@hookimpl
+def register_components(register):
+    register("data/kinds", Kinds)
+    register("callback/stops", Stops)
+'''
+
+
+AHEAD = ["trainer.resident_share=0"]
+
+
+@pytest.mark.parametrize(("kind", "step", "words"), [("arrays", 3, []), ("arrays", 3, AHEAD), ("arrays", 6, AHEAD),
+                                                     ("samples", 3, []), ("stream", 3, []), ("stateful", 3, [])])  # fmt: skip
+def test_a_run_that_was_stopped_after_the_last_step_of_an_epoch_resumes_bitwise(
+    oarlock, plugin, tmp_path, kind, step, words
+):
+    env = plugin(ENDS)
+    job = ["train", "data=kinds", f"data.kind={kind}", "task=regression", "model.widths=[8]", "model.dropout=0.3",
+           "callback=[stops]", "trainer.epochs=2", "trainer.batch_size=4", *words]  # fmt: skip
+    assert oarlock(*job, "hydra.run.dir=whole", env=env).returncode == 0
+    assert oarlock(*job, "hydra.run.dir=run", env={**env, "STOP_AT": str(step)}).returncode == 75
+    done = oarlock("resume", "run", env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert equal_ends(tmp_path / "whole", tmp_path / "run")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 import oarlock
@@ -15,14 +18,14 @@ from oarlock import Experiment, Runner, UserError, checkpoint, hookimpl
 from oarlock.checking import chosen_components
 from oarlock.config import compose
 from oarlock.plugins import load_host
-from tests.conftest import environment
+from tests.conftest import environment, install
 
 BASE = ["optimizer=momentum", "model.widths=[16]", "model.dropout=0.2", "trainer.epochs=2", "callback=[]"]
 
 
-def experiment(*overrides):
+def experiment(*overrides, base=BASE):
     host = load_host()
-    composed = compose(host, [*BASE, *overrides]).config
+    composed = compose(host, [*base, *overrides]).config
     values = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
     return Experiment(values, chosen_components(composed, host.registry), list(overrides), [])
 
@@ -215,3 +218,98 @@ def test_to_train_experiments_takes_no_hydra():
         env=environment(), capture_output=True, text=True,
     )  # fmt: skip
     assert done.stdout == "False\n", done.stderr
+
+
+CHANGED = {
+    "trainer.epochs: Value 'x'": lambda values: values["trainer"].update(epochs="x"),
+    "seed: Value 'x'": lambda values: values.update(seed="x"),
+    "seed: it cannot be left out": lambda values: values.pop("seed"),
+    "trainer: it cannot be left out": lambda values: values.pop("trainer"),
+    "trainer: expected the options of TrainerConfig, got 3": lambda values: values.update(trainer=3),
+    "foo: there is no such group": lambda values: values.update(foo=1),
+    r"model\.foo: Key 'foo' not in": lambda values: values["model"].update(foo=1),
+    "model: expected the options": lambda values: values.pop("model"),
+    r"model\.widths\[0\]: Value 'much'": lambda values: values["model"].update(widths=["much"]),
+}
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory):
+    """A runner that has trained `experiment()` already."""
+    runner = Runner()
+    runner.train(experiment("trainer.epochs=1"), tmp_path_factory.mktemp("used") / "run")
+    return runner
+
+
+@pytest.mark.parametrize("message", CHANGED)
+def test_what_is_wrong_in_a_changed_experiment_is_said(used, tmp_path, message):
+    changed = experiment("trainer.epochs=1")
+    CHANGED[message](changed.values)
+    for runner in (used, Runner()):
+        with pytest.raises(UserError, match=message):
+            runner.train(changed, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("components", "message"), [({"model": "model/nope"}, "model=nope: there is no such model"),
+                                                     ({}, "data is not a registered component"), (None, "NoneType")])  # fmt: skip
+def test_what_is_wrong_in_an_experiment_s_components_is_said(used, tmp_path, components, message):
+    given = experiment("trainer.epochs=1")
+    changed = {**given.components, **components} if components else components
+    with pytest.raises(UserError, match=message):
+        used.train(replace(given, components=changed), tmp_path / "run")
+
+
+@pytest.mark.parametrize("overrides", [None, "seed=1", ["seed=1", 2], {"seed": 1}])
+def test_overrides_that_are_no_list_of_texts_are_an_error(overrides):
+    with pytest.raises(UserError, match="expected a list of texts"):
+        oarlock.train(overrides)
+
+
+WORDS = '''
+from dataclasses import field
+
+from oarlock import component, hookimpl
+
+@component
+class Words:
+    """Takes any text.
+
+    Args:
+        text: the text.
+        more: further ones.
+    """
+
+    text: str = ""
+    more: list[str] = field(default_factory=list)
+
+    @hookimpl
+    def on_run_start(self, run):
+        """Nothing."""
+
+@hookimpl
+def register_components(register):
+    register("callback/words", Words)
+'''
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    """A runner whose runs have a text as an option."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(install(tmp_path_factory.mktemp("words") / "site", WORDS, "words"))
+        yield Runner(), experiment("callback=[words]", "trainer.max_steps=1", base=BASE[:-1])
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(st.sampled_from("\\${}a:'[ "), max_size=9).filter(lambda text: text != "???"))
+@example(text="x${y}")
+@example(text="\\\\${")
+def test_a_text_is_what_it_was_in_a_run_and_in_its_record(words, tmp_path_factory, text):
+    runner, base = words
+    folder = tmp_path_factory.mktemp("run") / "run"
+    base.values["callback"]["words"] = {"text": text, "more": [text, "b"]}
+    runner.train(base, folder)
+    again = oarlock.load_experiment(folder)
+    assert again.values == base.values
+    assert again.values["callback"]["words"] == {"text": text, "more": [text, "b"]}

@@ -190,6 +190,19 @@ class Mistyped:
         heard.append(run.epoch)
 
 
+class Held:
+    @property
+    def on_epoch_end(self):
+        return None
+
+
+class Lazy:
+    @hookimpl
+    def on_epoch_end(self, run):
+        heard.append(run.epoch)
+        yield
+
+
 heard = []
 
 
@@ -244,6 +257,8 @@ def test_wrappers_and_what_is_registered_at_the_start_are_called_beside_the_step
         ([Hears(), {}], r"hooks\[1\] \(dict\): none of its methods is marked @hookimpl"),
         ([Forgotten()], r"hooks\[0\] \(Forgotten\)\.on_epoch_end bears the name of a hook but is not marked"),
         ([Mistyped()], r"on_epoch_ends is marked @hookimpl but there is no such hook\. Did you mean 'on_epoch_end'"),
+        ([Held()], r"\(Held\)\.on_epoch_end bears the name of a hook but is a property, so it is never called"),
+        ([Lazy()], r"\(Lazy\)\.on_epoch_end has a yield, so its body would never run"),
         (Hears(), r"expected a list of objects with @hookimpl methods"),
     ],
 )
@@ -279,6 +294,60 @@ def test_a_run_that_is_being_trained_cannot_be_resumed(run, oarlock):
         done = oarlock("resume", folder, "trainer.epochs=4")
     assert done.returncode == 2
     assert "another process" in done.stderr
+
+
+def changed(name, change):
+    """A damage to a run's folder: the text of a file, changed."""
+    return lambda folder: (folder / name).write_text(change((folder / name).read_text()))
+
+
+def record_with(**values):
+    return changed("run.json", lambda text: json.dumps({**json.loads(text), **values}))
+
+
+def unlockable(folder):
+    (folder / ".lock").unlink()
+    (folder / ".lock").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (unlockable, "run: the run cannot be written: Is a directory"),
+        (changed("config.yaml", lambda text: ""), r"config\.yaml: expected a mapping"),
+        (changed("config.yaml", lambda text: text.partition("trainer:")[0]), r"config\.yaml: it has no 'trainer'"),
+        (changed("config.yaml", lambda text: text.partition("model:")[0]), r"config\.yaml: it has no 'model'"),
+        (record_with(versions=None), r"run\.json is not the record of a run"),
+        (record_with(components=[]), r"run\.json is not the record of a run"),
+        (record_with(components={"model": "model/mlp"}), r"run\.json is not the record of a run"),
+        (record_with(times=3), r"run\.json is not the record of a run"),
+    ],
+)
+def test_a_damaged_folder_is_an_error_that_names_the_file(run, damage, message):
+    folder = run("trainer.epochs=1").folder
+    damage(folder)
+    with pytest.raises(UserError, match=message):
+        commands.resume(folder, ["trainer.epochs=2"])
+
+
+@pytest.mark.parametrize("left", [None, 0, 1])
+def test_a_run_whose_lines_are_lost_goes_on(run, capsys, left):
+    whole, folder = run(name="whole").folder, run("trainer.epochs=2").folder
+    if left is None:
+        (folder / "metrics.jsonl").unlink()
+    else:
+        changed("metrics.jsonl", lambda text: "".join(text.splitlines(keepends=True)[:left]))(folder)
+    again = commands.resume(folder, ["trainer.epochs=3"], say=lambda text: None)
+    assert f"2 evaluations were recorded, {left or 0} are there" in capsys.readouterr().err
+    assert again.history == rows(folder)
+    expected = rows(whole)[: left or 0] + rows(whole)[2:]
+    assert [without_time(row) for row in rows(folder)] == [without_time(row) for row in expected]
+    ends = [checkpoint.newest_intact(one / "checkpoints")[1]["model.safetensors"] for one in (whole, folder)]
+    assert ends[0] == ends[1]
+
+
+def without_time(row):
+    return {key: value for key, value in row.items() if key != "time"}
 
 
 def test_evaluate_on_other_data(run):

@@ -33,7 +33,8 @@ OVERRIDES = {
     "callback/tensorboard": ("callback.tensorboard.directory=ROOT/board",),
     "callback/visualdl": ("callback.visualdl.directory=ROOT/board",),
     "data/arrays": (
-        "data=arrays", "data.path=ROOT/rows.npz", "data.inputs=x", "data.targets=y", "data.several_inputs=[]",
+        "data=arrays", "data.path=ROOT/rows.npz", "data.inputs=x", "data.targets=y", "data.target_kind=classes",
+        "data.several_inputs=[]",
         "data.valid_path=ROOT/valid.npz", "data.test_path=ROOT/valid.npz", "data.valid_fraction=0.3",
         "data.test_fraction=0.1", "data.split_seed=3", "data.class_names=[no,yes,maybe]", "data.scale=2",
     ),

@@ -30,6 +30,7 @@ from oarlock.testing.subject import (
     in_new_process,
     last_checkpoint,
     override_text,
+    plain_default,
     quiet,
 )
 
@@ -77,7 +78,7 @@ def takes_its_options_from_the_command_line(subject: Subject) -> None:
     for name, value in defaults.items():
         path = f"{subject.place}.{name}"
         found = OmegaConf.to_container(node[name], enum_to_str=False) if OmegaConf.is_config(node[name]) else node[name]
-        if path not in given and found != (list(value) if isinstance(value, tuple) else value):
+        if path not in given and found != plain_default(value):
             raise Nonconforming(f"{path}={override_text(value)} on the command line becomes {found!r}. Give the field "
                                 "a type that has this value.")  # fmt: skip
     text = OmegaConf.to_yaml(node, resolve=True)

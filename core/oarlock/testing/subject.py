@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from enum import Enum
 from functools import cached_property, partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from oarlock import commands, config, new_run
 from oarlock.execution import execute
@@ -152,8 +152,7 @@ class Subject:
     def stopped_run(self, name: str, step: int, *more: str) -> Run:
         """A run that was stopped after a step, as a signal would, and has made its checkpoint."""
         run = self.build(*more)
-        text = OmegaConf.to_yaml(OmegaConf.create(run.values))
-        run.record = RunFolder.create(self.scratch / name, text, new_record(self.host, run), number=False)
+        run.record = RunFolder.create(self.scratch / name, run.text(), new_record(self.host, run), number=False)
         with quiet(), run.record.locked(), suppress(Interrupted):
             execute(run, _StopAt(run, step))  # type: ignore[arg-type]
         return run
@@ -220,13 +219,26 @@ def override_text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, Enum):
         return value.name
-    if isinstance(value, str):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    if dataclasses.is_dataclass(value):
+        return override_text(plain_default(value))
+    if isinstance(value, (str, PurePath)):
+        # Hydra reads backslashes as they are, but for those before a quote.
+        escaped = re.sub(r"(\\+)(?='|\Z)", r"\1\1", str(value)).replace("'", "\\'")
+        return f"'{escaped}'"
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(override_text(item) for item in value) + "]"
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{override_text(item)}" for key, item in value.items()) + "}"
     return repr(value)
+
+
+def plain_default(value: Any) -> Any:
+    """A default as a configuration holds it: dataclasses as dicts, tuples as lists."""
+    if dataclasses.is_dataclass(value):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: plain_default(item) for key, item in value.items()}
+    return [plain_default(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def defaults_of(cls: type) -> dict[str, Any]:

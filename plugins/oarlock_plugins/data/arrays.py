@@ -6,26 +6,29 @@ from dataclasses import field
 from typing import Optional
 
 from oarlock import Arrays, Data, UserError, component, hookimpl
-from oarlock_plugins.data.labels import encode, infer_classes
+from oarlock_plugins.data.labels import ASK, MOST_NUMBERED, TargetKind, encode, infer_classes
 from oarlock_plugins.data.npy_files import read_npy, read_npz
 from oarlock_plugins.data.scale import scale
 from oarlock_plugins.data.splits import check_fractions, split_rows
 
 # What NumPy calls a kind of type, as one of text, whole number, number.
 KINDS = str.maketrans("SUbiuf", "ttwwwn")
+# Each has a name in memory and in each checkpoint, and numbers beyond it are rather amounts or times.
+MOST_CLASSES = 1_000_000
 
 
 @component
 class ArrayFiles:
     """Rows from NumPy's files: an .npz with inputs and targets, or an .npy for each.
 
-    Targets that are whole numbers or texts are classes; other numbers are values to predict. Double precision becomes
-    single precision.
+    Targets that are whole numbers or texts are taken for classes, other numbers for values to predict. Double precision
+    becomes single precision.
 
     Args:
         path: an .npz file.
         inputs: the array of the inputs in it; without `path`, an .npy file.
         targets: the array of the targets in it; without `path`, an .npy file.
+        target_kind: classes or numbers, where `auto` is wrong.
         several_inputs: for a model that takes several inputs by name, their arrays in `path`, instead of `inputs`.
         valid_path: an .npz file with the rows for validation, instead of a share of the others.
         test_path: an .npz file with the rows for the test, instead of a share of the others.
@@ -41,6 +44,7 @@ class ArrayFiles:
     path: Optional[str] = None
     inputs: str = "inputs"
     targets: str = "targets"
+    target_kind: TargetKind = TargetKind.auto
     several_inputs: list[str] = field(default_factory=list)
     valid_path: Optional[str] = None
     test_path: Optional[str] = None
@@ -61,8 +65,6 @@ class ArrayFiles:
 
     @hookimpl
     def build_data(self):
-        import numpy as np
-
         everything = self._read(self.path, "data.path") if self.path is not None else self._read_pair()
         valid, test = (
             self._read(path, option) if path is not None else None
@@ -73,12 +75,7 @@ class ArrayFiles:
             0 if test is not None else self.test_fraction, self.split_seed,
         )  # fmt: skip
         parts = {"path": train, "valid_path": valid or drawn_valid, "test_path": test or drawn_test}
-        names = self.class_names
-        if names is None:
-            targets = [part.targets for part in (everything, valid, test) if part is not None]
-            if len({array.dtype.kind.translate(KINDS) for array in targets}) > 1:
-                raise UserError("data=arrays: its files have different targets: texts, whole numbers or other numbers.")
-            names = infer_classes(np.concatenate([array.reshape(-1) for array in targets]))
+        names = self._classes([part.targets for part in (everything, valid, test) if part is not None])
         train, valid, test = [self._ready(part, names, option) for option, part in parts.items()]
         shape = train.targets.shape[1:]
         return Data(
@@ -115,15 +112,46 @@ class ArrayFiles:
         arrays = read_npy(self.inputs, "data.inputs"), read_npy(self.targets, "data.targets")
         return _rows(*arrays, f"data.inputs={self.inputs}")
 
+    def _classes(self, targets):
+        """The names of the classes, or None for numbers to predict."""
+        import numpy as np
+
+        if self.class_names is not None:
+            return self.class_names
+        kinds = {array.dtype.kind.translate(KINDS) for array in targets}
+        if self.target_kind is TargetKind.numbers:
+            if "t" in kinds:
+                raise UserError(f"data.target_kind=numbers: data.targets={self.targets} holds texts.")
+            return None
+        if len(kinds) > 1:
+            raise UserError("data=arrays: its files have different targets: texts, whole numbers or other numbers.")
+        values = np.concatenate([array.reshape(-1) for array in targets])
+        if kinds == {"t"}:
+            return infer_classes(values)
+        auto, largest = self.target_kind is TargetKind.auto, int(values.max(initial=0))
+        if auto and kinds == {"n"}:
+            return None
+        if auto and largest >= MOST_NUMBERED:
+            raise UserError(f"data.targets={self.targets}: its whole numbers go up to {largest}.\n{ASK}")
+        if largest >= MOST_CLASSES:
+            raise UserError(f"data.target_kind=classes: data.targets={self.targets} goes up to {largest}; expected classes from 0 "
+                            f"to {MOST_CLASSES - 1} at most.\nNumber them anew, or store them as texts.")  # fmt: skip
+        return infer_classes(values)
+
     def _ready(self, part, names, option):
         """The rows as a task takes them: class numbers, or values [rows, values]."""
         if part is None:
             return None
         targets = part.targets
         if names is not None:
-            targets = encode(targets, names, lambda row: f"data.{option}={getattr(self, option)}: row {row}")
-        elif targets.ndim == 1:
-            targets = targets[:, None]
+            try:
+                targets = encode(targets, names, lambda row: f"data.{option}={getattr(self, option)}: row {row}")
+            except UserError as error:
+                if self.target_kind is TargetKind.auto and self.class_names is None:
+                    raise UserError(f"{error}\nIf they are no classes, say data.target_kind=numbers.") from error
+                raise
+        else:
+            targets = (targets[:, None] if targets.ndim == 1 else targets).astype("float32")
         return Arrays(part.inputs, targets)
 
 

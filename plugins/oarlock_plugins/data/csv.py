@@ -7,21 +7,10 @@ from enum import Enum
 from typing import Optional
 
 from oarlock import Arrays, Data, UserError, component, hookimpl
-from oarlock_plugins.data.labels import WHOLE, encode, infer_classes
+from oarlock_plugins.data.labels import ASK, MOST_NUMBERED, WHOLE, TargetKind, encode, infer_classes
 from oarlock_plugins.data.splits import check_fractions, split_rows
 from oarlock_plugins.data.standardise import standardise
 from oarlock_plugins.data.tables import read_table
-
-# Above it whole numbers are rather amounts than classes, and the user is asked.
-MOST_NUMBERED = 100
-
-
-class TargetKind(Enum):
-    """What the target column holds."""
-
-    auto = "auto"
-    classes = "classes"
-    numbers = "numbers"
 
 
 class Delimiter(Enum):
@@ -145,8 +134,7 @@ class CsvFile:
         if self.target_kind is TargetKind.auto:
             whole = [text for text in texts if WHOLE.fullmatch(text)]
             if len(whole) == len(texts) and len({*whole}) > MOST_NUMBERED:
-                raise UserError(f"data.target={self.target}: it has {len({*whole})} different whole numbers.\n"
-                                "Say what they are: data.target_kind=numbers, or data.target_kind=classes.")  # fmt: skip
+                raise UserError(f"data.target={self.target}: it has {len({*whole})} different whole numbers.\n{ASK}")
             return infer_classes(texts) if len(whole) == len(texts) or not any(map(_is_number, texts)) else None
         return infer_classes(texts) if self.target_kind is TargetKind.classes else None
 

@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 import re
+from enum import Enum
 
 from oarlock import UserError, nearest
 
 WHOLE = re.compile(r"[+-]?\d+")
+# Above it whole numbers are rather amounts than classes, and the user is asked.
+MOST_NUMBERED = 100
+ASK = "Say what they are: data.target_kind=numbers, or data.target_kind=classes."
+
+
+class TargetKind(Enum):
+    """What the targets are."""
+
+    auto = "auto"
+    classes = "classes"
+    numbers = "numbers"
 
 
 def infer_classes(values):
-    """The names of the classes that targets tell of; None where they are numbers to predict.
+    """The names of the classes that targets tell of.
 
     Args:
-        values: an array of any shape. Texts are names, sorted, those that are whole numbers by their value; whole
-            numbers are classes from 0 to the largest; other numbers are no classes.
+        values: an array of any shape. Texts are names, sorted, those that are whole numbers by their value; numbers are
+            classes from 0 to the largest.
     """
     import numpy as np
 
     if values.dtype.kind in "US":
         names = [str(name) for name in np.unique(values.astype(str))]
         return sorted(names, key=int) if all(map(WHOLE.fullmatch, names)) else names
-    if values.dtype.kind in "iub":
-        return [str(number) for number in range(int(values.max(initial=0)) + 1)]
-    return None
+    return [str(number) for number in range(int(values.max(initial=0)) + 1)]
 
 
 def encode(values, class_names, where):
     """Targets as class numbers, int64, in the shape of `values`.
 
     Args:
-        values: names, or class numbers, which may be floats; numbers in a text are taken for names first.
+        values: names, or class numbers, which may be floats. Whole numbers in texts are class numbers only where no
+            class is called by one: a stray text must not turn all others from names into numbers.
         class_names: by number.
         where: from the place of a row to what a person calls it, `lambda row: f"rows.csv, line {row + 2}"`.
 
@@ -45,7 +56,7 @@ def encode(values, class_names, where):
         texts = values.astype(str)
         names, places = np.unique(texts, return_inverse=True)
         known = numbers
-        if not set(names) <= set(numbers) and all(WHOLE.fullmatch(name) for name in names):
+        if all(map(WHOLE.fullmatch, names)) and not any(map(WHOLE.fullmatch, numbers)):
             known = {name: int(name) for name in names if 0 <= int(name) < len(class_names)}
         unknown = [name for name in names if name not in known]
         if unknown:

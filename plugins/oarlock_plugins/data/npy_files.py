@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-
 from oarlock import UserError, nearest
 from oarlock_plugins.data.no_rows import NoRows
-
-# Whatever NumPy and zipfile raise about a file that is cut off, changed, or holds Python objects.
-UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError,
-              MemoryError, RuntimeError, SyntaxError, OverflowError, TypeError)  # fmt: skip
 
 
 def read_npz(path, names, option):
@@ -38,8 +31,10 @@ def read_npz(path, names, option):
             arrays = {name: stored[name] for name in names}
     except FileNotFoundError as error:
         raise UserError(f"{option}={path}: there is no such file.") from error
-    except UNREADABLE as error:
-        raise UserError(f"{option}={path}: not a readable .npz file of numbers: {_line(error)}") from error
+    except UserError:
+        raise
+    except Exception as error:  # whatever NumPy and zipfile raise about a file that is damaged, or holds Python objects
+        raise UserError(f"{option}={path}: not a readable .npz file of numbers: {first_line(error)}") from error
     return {name: _numbers(array, f"{option}={path}: {name}") for name, array in arrays.items()}
 
 
@@ -58,8 +53,10 @@ def read_npy(path, option):
             raise UserError(f"{option}={path}: expected an .npy file; it holds several arrays. Give it as data.path.")
     except FileNotFoundError as error:
         raise UserError(f"{option}={path}: there is no such file.") from error
-    except UNREADABLE as error:
-        raise UserError(f"{option}={path}: not a readable .npy file of numbers: {_line(error)}") from error
+    except UserError:
+        raise
+    except Exception as error:  # whatever NumPy and zipfile raise about a file that is damaged, or holds Python objects
+        raise UserError(f"{option}={path}: not a readable .npy file of numbers: {first_line(error)}") from error
     return _numbers(array, f"{option}={path}")
 
 
@@ -84,5 +81,7 @@ def _numbers(array, where):
     return array
 
 
-def _line(error):
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def first_line(error):
+    """What an exception says, as one short line."""
+    said = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+    return (said.splitlines() or [type(error).__name__])[0][:200]

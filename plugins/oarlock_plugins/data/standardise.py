@@ -6,14 +6,16 @@ from __future__ import annotations
 def standardise(rows):
     """A layer: each column less its mean, over its standard deviation; those of `rows` [rows, columns].
 
-    It learns nothing, and is exported with the model. A column that never changes is only shifted.
+    It learns nothing, and is exported with the model. A column that never changes is only shifted, as is one that changes
+    by so little that its factor is beyond single precision.
     """
     import numpy as np
     import paddle
     from paddle import nn
 
     mean, deviation = rows.mean(axis=0, dtype="float64"), rows.std(axis=0, dtype="float64")
-    deviation = np.where(deviation > 1e-7 * np.maximum(1, np.abs(mean)), deviation, 1)
+    changes = (rows != rows[:1]).any(axis=0) & (deviation > np.finfo("float32").tiny)
+    deviation = np.where(changes, deviation, 1)
 
     class Standardise(nn.Layer):
         def __init__(self):

@@ -6,7 +6,7 @@ import csv
 from dataclasses import dataclass
 from typing import Any
 
-from oarlock import UserError, nearest
+from oarlock import UserError, nearest, warn
 from oarlock_plugins.data.no_rows import NoRows
 
 
@@ -41,7 +41,7 @@ class Table:
         return self.columns[name]
 
     def numbers(self, name: str, option: str) -> Any:
-        """A column as float32.
+        """A column as float32; the user is told where that is too coarse for it.
 
         Raises:
             UserError: a field is not a finite number; it names the line.
@@ -58,6 +58,12 @@ class Table:
         if not np.isfinite(single).all():
             row = int(np.argmin(np.isfinite(single)))
             raise UserError(f"{self.where(row)}: {name} is '{texts[row]}'; expected a finite number.")
+        merged = _merged(values, single)
+        if merged is not None:
+            one, other = (texts[row] for row in merged)
+            warn(
+                f"{self.name}: in single precision {one} and {other} of {name} are the same; subtract an offset from it before"
+            )
         return single
 
 
@@ -94,6 +100,17 @@ def read_table(path, delimiter, option):
     if not lines:
         raise NoRows(f"{name}: it has no rows below its header.")
     return Table(name, dict(zip(header, columns, strict=True)), lines)
+
+
+def _merged(values, single):
+    """The rows of two different values that are one in `single`; None where it is fine enough for the column."""
+    import numpy as np
+
+    if np.abs(values - single).max() <= 0.01 * values.std():
+        return None
+    different, rows = np.unique(values, return_index=True)
+    places = np.flatnonzero(np.diff(different.astype("float32")) == 0)
+    return rows[places[0] : places[0] + 2] if len(places) else None
 
 
 def _number(text):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -14,7 +16,7 @@ from oarlock_plugins.reports.values import flat, plain
 from oarlock_plugins.sweeps.ledger import ENDED, LEDGER, Replay, Trial
 from oarlock_plugins.sweeps.outcome import Outcome, objective_values, read_history, read_outcome
 
-RUN = "run.json"
+RUN, SWEEP = "run.json", "sweep.json"
 
 
 @dataclass
@@ -90,10 +92,14 @@ def collect(folder: Path) -> Collection:
                 found.problems.append(f"{path / LEDGER}: {replay.damaged} damaged line{'s' * (replay.damaged > 1)} "
                                       "left out")  # fmt: skip
             points: dict[int, int] = {}
+            flags = _flags(path)
+            runs: list[Run] = []
             for trial in replay.trials.values():
-                point = points.setdefault(trial.point, len(found.runs))
+                point = points.setdefault(trial.point, len(found.runs) + len(runs))
                 taken.add(path / trial.folder)
-                found.runs.append(_trial(path, replace(trial, point=point), found.problems))
+                runs.append(_trial(path, replace(trial, point=point), flags, found.problems))
+            _configure_bare(runs, replay.sweep)
+            found.runs += runs
         elif (path / RUN).is_file() and path not in taken:
             run = _alone(path, len(found.runs), found.problems)
             found.runs += [run] if run is not None else []
@@ -122,20 +128,66 @@ def _folders(folder: Path) -> Iterator[Path]:
             yield from _folders(path)
 
 
-def _trial(sweep: Path, trial: Trial, problems: list[str]) -> Run:
+def _flags(sweep: Path) -> list[str]:
+    """What stands before the overrides in the command of a sweep, and in that of each of its runs."""
+    try:
+        command = json.loads((sweep / SWEEP).read_text(encoding="utf-8"))["command"]
+        return [str(word) for word in command[2 : command.index("-m")]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # there is none, or JSON that is no such record
+        return []
+
+
+def _trial(sweep: Path, trial: Trial, flags: list[str], problems: list[str]) -> Run:
     """A trial of a sweep; its folder says more than the ledger while it goes on, or where a line is damaged."""
     folder = sweep / trial.folder
     outcome = _outcome(folder, problems)
     metrics = trial.metrics
     if outcome is not None and trial.status not in ENDED:
         metrics = outcome.metrics
-        trial.epochs, trial.seconds = outcome.epochs, _seconds(outcome)
+        trial.epochs, trial.seconds = outcome.epochs, outcome.seconds
         if outcome.status in ENDED:
             trial.status, trial.error = outcome.status, outcome.reason
     log = sweep / "logs" / f"{trial.number}.txt"
     run = _run(trial, folder, outcome, metrics, log if log.is_file() else None, problems)
     run.config |= {key: plain(value) for key, value in trial.params.items()}
+    if outcome is None:
+        run.command[2:2] = flags
     return run
+
+
+def _configure_bare(runs: list[Run], sweep: dict[str, Any]) -> None:
+    """Give the runs of a sweep that have no folder their configuration.
+
+    It is that of a run with the same components, but for what each was given. Where none of those has a folder, nothing is
+    known of the components that vary but what was typed.
+    """
+    base = sweep.get("base", {})
+    shared = flat(base)
+    structure = list(dict.fromkeys(key for run in runs for key in run.trial.values if key not in shared))
+    alike: dict[tuple[str | None, ...], dict[str, Any]] = {}
+    for run in runs:
+        if run.outcome is not None:
+            alike.setdefault(_choices(run, structure), run.config)
+            # The sweep's own record has the options of each component, but not its name.
+            shared |= {key: run.config[key] for key in base.keys() & run.config.keys() if isinstance(base[key], dict)}
+    varied = {re.split("[.@]", key.lstrip("+~"))[0] for key in structure}
+    if not varied <= base.keys():  # an experiment may change any value
+        shared = {}
+    shared = {key: value for key, value in shared.items() if key.partition(".")[0] not in varied}
+    for run in runs:
+        if run.outcome is None:
+            typed = alike.get(_choices(run, structure), _typed(run.trial.overrides))
+            run.config = {**shared, **typed, **run.config, **_typed(run.trial.extra)}
+
+
+def _choices(run: Run, structure: list[str]) -> tuple[str | None, ...]:
+    return tuple(run.trial.values.get(key) for key in structure)
+
+
+def _typed(overrides: list[str]) -> dict[str, Any]:
+    """The values of overrides, as a report shows them."""
+    pairs = (override.lstrip("+").partition("=")[::2] for override in overrides if not override.startswith("~"))
+    return {key: plain(value) for key, value in pairs}
 
 
 def _alone(folder: Path, number: int, problems: list[str]) -> Run | None:
@@ -144,7 +196,7 @@ def _alone(folder: Path, number: int, problems: list[str]) -> Run | None:
         return None
     overrides = [word for word in outcome.command[2:] if not word.startswith("-") and ("=" in word or word[:1] == "~")]
     trial = Trial(number, number, {}, {}, [], overrides, str(folder), outcome.status, epochs=outcome.epochs,
-                  error=outcome.reason, seconds=_seconds(outcome))  # fmt: skip
+                  error=outcome.reason, seconds=outcome.seconds)  # fmt: skip
     log = folder / "train.log"
     return _run(trial, folder, outcome, outcome.metrics, log if log.is_file() else None, problems)
 
@@ -195,12 +247,6 @@ def _config(folder: Path, outcome: Outcome, problems: list[str]) -> dict[str, An
         problems.append(f"{folder / 'config.yaml'} cannot be read")
         return chosen
     return chosen | flat(read if isinstance(read, dict) else {})
-
-
-def _seconds(outcome: Outcome) -> float:
-    times = outcome.record.get("times") or {}
-    started, ended = times.get("started") or times.get("created"), times.get("ended")
-    return times.get("seconds") or (round(ended - started, 3) if started and ended else 0.0)
 
 
 def _agree(found: Collection, objectives: list[list[list[str]]]) -> None:

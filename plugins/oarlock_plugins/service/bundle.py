@@ -13,7 +13,7 @@ It holds no pickle. To open one imports neither Paddle nor an engine.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,13 @@ class Bundle:
             kind, _, name = key.partition("/")
             found[kind == "output"][name] = array
         return found
+
+
+def resized(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Rows of another shape: the values are repeated along each axis, or cut off."""
+    for axis, size in enumerate(shape, 1):
+        array = array.take(np.arange(size) % max(1, array.shape[axis]), axis)
+    return array
 
 
 def open_bundle(path: Path) -> Bundle:

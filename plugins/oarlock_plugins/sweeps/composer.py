@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
-from omegaconf import DictConfig, IntegerNode, OmegaConf
+from omegaconf import DictConfig, IntegerNode, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from oarlock import Experiment, UserError, nearest
@@ -103,7 +103,7 @@ class Composer:
 
         Of those that vary it has what the components have by themselves; where that is nothing, an example.
         """
-        combination = self.combinations()[0]
+        combination = tuple(parameter.ordered[0] for parameter in self.structure)
         base = self.base(combination)
         examples = [f"{one.key}={_example(one)}" for one in self.values if _is_missing(base, one.key)]
         config = self._loader.vary(base, [*self._fixed(combination), *examples], checked=False)
@@ -194,6 +194,8 @@ class Composer:
 
 def _has(config: DictConfig, key: str) -> bool:
     parent, _, name = key.rpartition(".")
+    if name.isdecimal() and isinstance(_leaf(config, parent), ListConfig):
+        return True  # another value may say how long the list is
     node = _node(config, parent)
     return node is not None and name in node.keys()  # noqa: SIM118  # a value that is missing is no less an option
 
@@ -234,4 +236,4 @@ def _whole(parameter: Parameter, bases: list[DictConfig]) -> Parameter:
 
 
 def _example(parameter: Parameter) -> Any:
-    return parameter.choices[0] if parameter.choices else parameter.low
+    return parameter.ordered[0] if parameter.choices else parameter.low

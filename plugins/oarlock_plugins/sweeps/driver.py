@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 from oarlock import Exit, UserError
 from oarlock_plugins.sweeps.composer import Composer
 from oarlock_plugins.sweeps.folders import KeptFolders
+from oarlock_plugins.sweeps.held import GRACE_SECONDS, is_held
 from oarlock_plugins.sweeps.ledger import ENDED, Trial
 from oarlock_plugins.sweeps.options import Search as Options
 from oarlock_plugins.sweeps.outcome import Outcome, make_outcome, mark_failed, read_outcome
@@ -19,6 +21,10 @@ from oarlock_plugins.sweeps.recovery import take_up
 from oarlock_plugins.sweeps.trials import Trials
 
 TICK_SECONDS = 0.2
+# A trial that a signal stops so often without an evaluation between has failed: it may be its own signal.
+MOST_STOPS = 3
+# A trial that a worker without a driver is at is waited for so long: what holds it then will not leave by itself.
+HELD_SECONDS = GRACE_SECONDS + 5.0
 
 
 class Display(Protocol):
@@ -55,6 +61,8 @@ class Driver:
         self.interrupted = 0
         self._killed: dict[int, str] = {}
         self._since: dict[int, float] = {}
+        self._stops: Counter[int] = Counter()
+        self._held: dict[int, float] = {}
         self.trials = Trials(folder, options, composer)
         try:
             take_up(self.trials, sampler, limit)
@@ -106,6 +114,9 @@ class Driver:
             trial = self.trials.next()
             if trial is None:
                 return
+            if self._is_held(trial):
+                self.trials.put_off(trial)
+                return
             self.trials.begin(trial)
             self._since[trial.number] = time.monotonic()
             try:
@@ -121,11 +132,19 @@ class Driver:
                 "bar": self._kept.bar(),
             })  # fmt: skip
 
+    def _is_held(self, trial: Trial) -> bool:
+        """Whether a worker without a driver is still saving a trial, and has not taken too long for it."""
+        if not is_held(self.trials.log(trial)):
+            return False
+        now = time.monotonic()
+        return now - self._held.setdefault(trial.number, now) < HELD_SECONDS
+
     def _hear(self, pool: Pool, trial: Trial, message: dict[str, Any]) -> None:
         kind = message["is"]
         if kind == "started":
             self.trials.settle(message["monitor"], message["directions"])
         elif kind == "report":
+            del self._stops[trial.number]
             reason = self.trials.report(trial, message["evaluation"], message["metrics"])
             if self.trials.can_prune(trial):
                 pool.tell(trial.number, {"do": "verdict", "prune": bool(reason), "reason": reason})
@@ -138,7 +157,15 @@ class Driver:
         if outcome is None and told:
             outcome = make_outcome(told, told["history"])
         killed = self._killed.pop(trial.number, None)
+        if kind == "interrupted" and not self.interrupted:
+            self._stops[trial.number] += 1
+            if self._stops[trial.number] == MOST_STOPS:
+                del self._stops[trial.number]
+                kind, error = "failed", f"stopped by {error} {MOST_STOPS} times without an evaluation between"
         if kind == "done" and outcome is not None:
+            if told is None:  # a worker without a driver had come to its end
+                seconds = outcome.seconds
+                self.trials.settle(outcome.monitor, outcome.directions)
             self._end(trial, outcome.status, "", seconds, outcome)
         elif kind == "interrupted" or (kind == "lost" and killed == ""):
             # It has not failed: it is taken up again when the sweep is. Or at once, where the signal to the worker was

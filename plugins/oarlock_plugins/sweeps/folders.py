@@ -1,21 +1,24 @@
-"""Which trials of a large sweep keep their folder: the best, and those that failed."""
+"""Which trials of a large sweep keep their folder: those of the best points, and those that failed."""
 
 from __future__ import annotations
 
 import bisect
 import contextlib
 import shutil
+import statistics
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from oarlock_plugins.sweeps.ledger import FINISHED, Ledger, Trial
+from oarlock_plugins.sweeps.ledger import ENDED, FINISHED, Ledger, Trial
 
 LOGS = "logs"
 
 
 class KeptFolders:
     """The folders of a sweep's trials, of which a large sweep keeps the best.
+
+    They are ranked as `rank` does, by their points; those of a point with seeds that have not ended are safe.
 
     Args:
         folder: the sweep's folder.
@@ -28,8 +31,11 @@ class KeptFolders:
         self._folder, self._most, self._ledger = folder, most, ledger
         self._total = total
         self._removing = ThreadPoolExecutor(1, thread_name_prefix="removing")
-        # (cost, number) of those that have a folder, the best first.
-        self._ranked: list[tuple[float, int]] = []
+        self._seeds: int = ledger.sweep["seeds"]
+        # Those that have ended, of each point with seeds that have not.
+        self._waiting: dict[int, list[Trial]] = {}
+        # (cost of the point, point, cost, number) of those that have a folder, the best first.
+        self._ranked: list[tuple[float, int, float, int]] = []
         for trial in ledger.trials.values():
             self.note(trial)
 
@@ -44,22 +50,35 @@ class KeptFolders:
         if not self.limited:
             return None
         name, direction = self._ledger.objectives[0]
-        worst = self._ranked[-1][0] if len(self._ranked) >= self._most else None
+        # One of several seeds cannot tell how good its point is.
+        worst = self._ranked[-1][0] if self._seeds == 1 and len(self._ranked) >= self._most else None
         value = None if worst is None else worst if direction == "min" else -worst
         return {"name": name, "direction": direction, "value": value}
 
     def note(self, trial: Trial) -> None:
         """Take in a trial that has ended."""
-        if trial.status in FINISHED and (self._folder / trial.folder).is_dir():
-            direction = self._ledger.objectives[0][1] if self._ledger.objectives else "min"
-            good = trial.objective is not None and trial.status != "pruned"
-            value = trial.objective[0] if good and trial.objective else float("inf")
-            bisect.insort(self._ranked, (value if direction == "min" or not good else -value, trial.number))
+        if trial.status not in ENDED:
+            return
+        trials = self._waiting.setdefault(trial.point, [])
+        trials.append(trial)
+        if len(trials) == self._seeds or trial.status == "pruned":  # then its point has no other
+            del self._waiting[trial.point]
+            self._rank(trials)
+
+    def _rank(self, trials: list[Trial]) -> None:
+        """Take in a point all of whose trials have ended."""
+        sign = -1.0 if self._ledger.objectives and self._ledger.objectives[0][1] == "max" else 1.0
+        costs = {trial.number: sign * trial.objective[0] for trial in trials
+                 if trial.status in FINISHED and trial.status != "pruned" and trial.objective}  # fmt: skip
+        mean = statistics.fmean(costs.values()) if costs else float("inf")
+        for trial in trials:
+            if trial.status in FINISHED and (self._folder / trial.folder).is_dir():
+                bisect.insort(self._ranked, (mean, trial.point, costs.get(trial.number, float("inf")), trial.number))
 
     def tidy(self) -> None:
         """Have the folders of those that are not among the best removed: a disk takes as long as a short trial."""
         while self.limited and len(self._ranked) > self._most:
-            self._removing.submit(self._remove, self._ledger.trials[self._ranked.pop()[1]])
+            self._removing.submit(self._remove, self._ledger.trials[self._ranked.pop()[-1]])
 
     def close(self) -> None:
         """Wait until what was to be removed is gone."""

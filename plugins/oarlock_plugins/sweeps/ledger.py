@@ -106,7 +106,7 @@ class Ledger:
 
     def write(self, event: str, *, sync: bool = False, **values: Any) -> None:
         """Add a line, which outlives this process. With `sync` it soon outlives the machine too: see `settle`."""
-        record = {"event": event, **_finite(values)}
+        record = {"event": event, **finite(values)}
         self._file.write(seal(record))
         self._file.flush()
         self._due = self._due or sync
@@ -188,12 +188,12 @@ def read(content: bytes) -> tuple[list[dict[str, Any]], int, int]:
     return events, damaged, good
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The value with infinities and NaN as None, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: _finite(child) for key, child in value.items()}
+        return {key: finite(child) for key, child in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(child) for child in value]
+        return [finite(child) for child in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any, Dict, Optional  # noqa: UP035
 
 from oarlock import component, nearest
+from oarlock_plugins.sweeps.outcome import COSTS
 
 SAMPLERS = ("grid", "random", "tpe", "cmaes", "nsgaii", "qmc", "gp")
 # What Optuna imports for a sampler and does not install.
@@ -89,6 +90,11 @@ class Search:
             raise ValueError(
                 f"pruner={self.pruner}: with several objectives no trial is simply behind; use pruner=none"
             )
+        for objective in self.objectives if self.pruner != "none" else ():
+            name = re.sub("^(min|max):", "", objective)
+            if name in COSTS or name.startswith("test/"):
+                raise ValueError(f"pruner={self.pruner}: {name} is known when a run has ended; choose an objective of "
+                                 "its evaluations, such as valid/loss, or pruner=none")  # fmt: skip
         if self.sampler == "cmaes" and len(self.objectives) > 1:
             raise ValueError("sampler=cmaes: it searches for one objective; choose nsgaii, tpe or random")
 

@@ -42,6 +42,21 @@ class Outcome:
     command: list[str]
     record: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def overrides(self) -> list[str]:
+        """What stands in the command behind the flags, whichever those are."""
+        words = self.command[2:]
+        while words and words[0].startswith("-"):
+            words = words[1 if words[0] == "--no-autoload" else 2 :]
+        return words
+
+    @property
+    def seconds(self) -> float:
+        """How long the run took, by its own clock; 0 where that is not known."""
+        times = self.record.get("times") or {}
+        started, ended = times.get("started") or times.get("created"), times.get("ended")
+        return times.get("seconds") or (round(ended - started, 3) if started and ended else 0.0)
+
 
 def read_outcome(folder: Path) -> Outcome | None:
     """What a run's folder says; None where there is no run in it."""
@@ -84,7 +99,7 @@ def mark_failed(folder: Path, reason: str) -> None:
     if not path.is_file():
         return
     record = json.loads(path.read_text(encoding="utf-8"))
-    if record["status"] != "running":
+    if record["status"] not in ("running", "interrupted"):
         return
     record |= {"status": "failed", "reason": reason}
     with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".run.", delete=False, encoding="utf-8") as file:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from oarlock import UserError
-from oarlock_plugins.sweeps.ledger import ENDED, FINISHED, Trial
+from oarlock_plugins.sweeps.ledger import ENDED, FINISHED, Trial, finite
 from oarlock_plugins.sweeps.outcome import read_outcome
 from oarlock_plugins.sweeps.search import Point, Search
 from oarlock_plugins.sweeps.trials import SEED, Trials
@@ -46,7 +46,7 @@ def _begin(trials: Trials, sampler: str) -> None:
         "objective": trials.options.objectives,
         "base": trials.composer.base_values(),
     }
-    now = json.loads(json.dumps(now))
+    now = json.loads(json.dumps(finite(now)))
     before = trials.ledger.sweep
     if not before:
         trials.ledger.write("sweep", format=1, **now, sync=True)
@@ -68,15 +68,14 @@ def _adopt(trials: Trials) -> None:
         outcome = read_outcome(folder)
         if outcome is None:
             continue
-        overrides = outcome.command[2 + len(trials.composer.flags) :]
-        found = _point_of(trials, overrides)
+        found = _point_of(trials, outcome.overrides)
         if found is None:
             continue
         values, extra = found
         same = next((others[0] for others in trials.by_point.values() if others[0].values == values), None)
         point = same.point if same else max(trials.by_point, default=-1) + 1
         params = same.params if same else trials.composer.params(values)
-        trial = Trial(int(folder.name), point, values, params, extra, overrides, folder.name)
+        trial = Trial(int(folder.name), point, values, params, extra, outcome.overrides, folder.name)
         trials.write(trial)
         trials.ledger.write("attempt", number=trial.number, attempt=1, time=None)
 
@@ -100,6 +99,12 @@ def _restore(trials: Trials) -> None:
     for point, found in sorted(trials.by_point.items()):
         trials.search.restore(Point(point, found[0].values, found[0].params))
     for trial in ledger.trials.values():
+        # What they were measured by is known again from any of them, where that line of the ledger was damaged.
+        if not ledger.objectives and (trial.objective or trial.reports):
+            outcome = read_outcome(trials.folder / trial.folder)
+            if outcome is not None:
+                trials.settle(outcome.monitor, outcome.directions)
+    for trial in ledger.trials.values():
         if trial.status == "failed" and trial.attempts <= options.retries:
             trials.put_back(trial, trial.attempts, trial.error, now=False)
         if trial.status in ENDED:
@@ -107,7 +112,7 @@ def _restore(trials: Trials) -> None:
         outcome = read_outcome(trials.folder / trial.folder)
         if outcome is not None and outcome.status in FINISHED:
             trials.settle(outcome.monitor, outcome.directions)
-            trials.end(trial, outcome.status, "", trial.seconds, outcome)
+            trials.end(trial, outcome.status, "", outcome.seconds, outcome)
         elif trial.status != "waiting":
             trials.put_back(trial, max(0, trial.attempts - 1), now=False)
     for point, found in sorted(trials.by_point.items()):

@@ -47,13 +47,18 @@ class Parameter:
         return sorted(_number(one) for one in self.choices)
 
     @property
+    def ordered(self) -> tuple[str, ...]:
+        """The choices in an order that is the same each time that they are read."""
+        return tuple(sorted(self.choices)) if self.shuffled else self.choices
+
+    @property
     def integer(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def describe(self) -> str:
         """It in one line, for the ledger and for a difference."""
         if self.choices:
-            return ",".join(sorted(self.choices) if self.shuffled else self.choices)
+            return ",".join(self.ordered)
         interval = f"{'int(' if self.integer else ''}interval({self.low},{self.high}){')' if self.integer else ''}"
         return f"tag(log,{interval})" if self.log else interval
 

@@ -24,6 +24,8 @@ from oarlock_plugins.sweeps.trials import SEED
 
 # A sampler without `sweep.trials` makes so many, as Hydra's own does.
 TRIALS = 20
+# The folders of a sweep have the numbers of its trials, by which its ledger finds them again.
+SUBDIR = "${hydra.job.num}"
 # So many points of a grid are composed before the first is trained; the rest when their turn comes.
 MOST_CHECKED = 1_000
 
@@ -46,6 +48,10 @@ class Sweep:
         if not isinstance(options, Options):
             raise UserError("sweep: this sweeper needs sweep=search.")
         self.options = options
+        subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload,index]
+        if subdir != SUBDIR:
+            raise UserError(f"hydra.sweep.subdir={subdir}: the folders of this sweep are named by their trials' numbers.\n"
+                            "Leave it out, or choose hydra/sweeper=basic.")  # fmt: skip
         given = {argument.partition("=")[0] for argument in arguments}
         params = [f"{key}={_joined(value)}" for key, value in options.params.items() if key not in given]
         space = parse_space([*params, *arguments], loader.is_group, loader)
@@ -66,9 +72,11 @@ class Sweep:
         Raises:
             UserError: one of them is not valid, or nothing for this launcher.
         """
-        if self.options.pruner != "none" and not hasattr(launcher, "open_pool"):
-            raise UserError(f"sweep.pruner={self.options.pruner}: this launcher returns when a run has ended; "
-                            "choose hydra/launcher=local or ray.")  # fmt: skip
+        unset = {"pruner": "none", "trial_timeout": None, "memory_limit": None}
+        for name, value in unset.items() if not hasattr(launcher, "open_pool") else ():
+            if (given := getattr(self.options, name)) != value:
+                raise UserError(f"sweep.{name}={given}: this launcher returns when a run has ended; "
+                                "choose hydra/launcher=local or ray.")  # fmt: skip
         self.composer.check_combinations()
         for values in islice(self._known_points(), MOST_CHECKED):
             self.composer.prepare(values)

@@ -83,6 +83,10 @@ class Trials:
             self._queue.appendleft(trial)
         return trial is not None
 
+    def put_off(self, trial: Trial) -> None:
+        """Have the next trial begun when the others have been."""
+        self._queue.append(trial)
+
     def write(self, trial: Trial) -> None:
         """Take in a new trial."""
         self.ledger.write("trial", sync=True, number=trial.number, point=trial.point, values=trial.values,

@@ -25,12 +25,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from oarlock import Experiment, Interrupted, OarlockError, Runner, hookimpl, leave
+from oarlock_plugins.sweeps.held import GRACE_SECONDS, hold
 
 PROGRESS_SECONDS = 0.5
 # What need not be known at once waits for another message where one was sent less than so long ago.
 GATHER_SECONDS = 0.1
-# How long a run may take to come to a point where it can be saved, when the driver is gone.
-GRACE_SECONDS = 10.0
 
 
 class Line:
@@ -186,16 +185,14 @@ def _train(runner: Runner, job: dict[str, Any], reporter: Reporter) -> tuple[str
         else:
             keeps = (lambda run: beyond(run, **bar)) if bar is not None else None
             runner.train(Experiment(**job["experiment"]), folder, hooks, keeps)
-    except Interrupted:
-        return "interrupted", ""
+    except Interrupted as stop:
+        return "interrupted", str(stop)
     except OarlockError as error:
         print(f"error: {error}", file=sys.stderr)
         return "failed", str(error)
-    except KeyboardInterrupt:
-        return "interrupted", ""
-    except BaseException as error:  # SystemExit too: the other trials need this process
+    except BaseException as error:  # SystemExit and KeyboardInterrupt too: the other trials need this process
         traceback.print_exc()
-        return "failed", f"{type(error).__name__}: {error}".strip().splitlines()[0]
+        return "failed", f"{type(error).__name__}: {error}".strip(": ").splitlines()[0]
     return "done", ""
 
 
@@ -219,7 +216,7 @@ def beyond(run: Any, name: str, direction: str, value: float | None) -> bool:
 
 @contextlib.contextmanager
 def written_to(log: Path) -> Iterator[None]:
-    """Send what this process prints, and what a library in it prints, to a trial's own log."""
+    """Send what this process prints, and what a library in it prints, to a trial's own log, and hold that."""
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -227,6 +224,7 @@ def written_to(log: Path) -> Iterator[None]:
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    hold(1)
     try:
         yield
     finally:

@@ -42,7 +42,8 @@ class Regression:
     def build_metrics(self, data):
         if data.class_names is not None:
             raise UserError(
-                "task=regression needs data with numbers to predict, this has classes. Try task=classification."
+                "task=regression needs data with numbers to predict, this has classes. Try task=classification, "
+                "or data.target_kind=numbers where data=arrays or data=csv takes numbers for classes."
             )
         return {
             "rmse": _MeanError(lambda error: error.square(), lambda mean: mean**0.5),

@@ -128,9 +128,9 @@ class Tracker:
 
 
 def label(run: Any) -> str:
-    """What a run is called where there are many: its folder, as it is typed from here if it lies below."""
+    """What a run is called where there are many: its folder, as it is typed from here if it lies below, else from the root."""
     shown = Path(shown_path(run.destination))
-    return shown.name if shown.is_absolute() else str(shown)
+    return str(shown.relative_to(shown.anchor))
 
 
 def _short(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """NumPy's files: what is read, how it is split, and what is said of files that are not what they should be."""
 
+import contextlib
 import io
 
 import numpy as np
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 import oarlock
 from oarlock_plugins.data.arrays import ArrayFiles
+from oarlock_plugins.data.labels import TargetKind
+from tests.plugins.damage import damaged
 
 NO_SPLIT = {"valid_fraction": 0.0, "test_fraction": 0.0}
 
@@ -48,6 +51,38 @@ def test_other_numbers_are_values_to_predict(tmp_path):
         assert data.class_names is None
         assert data.output_shape == (shape[1:] or (1,))
         np.testing.assert_array_equal(data.train.targets, stored["targets"].reshape(20, -1).astype("float32"))
+
+
+def test_whole_numbers_are_values_to_predict_where_that_is_said(tmp_path):
+    prices = np.arange(20) * 50_000
+    write(tmp_path / "rows.npz", targets=prices)
+    write(tmp_path / "test.npz", targets=prices + 0.5)
+    options = {"path": str(tmp_path / "rows.npz"), "test_path": str(tmp_path / "test.npz"), **NO_SPLIT}
+    data = ArrayFiles(**options, target_kind=TargetKind.numbers).build_data()
+    assert (data.class_names, data.output_shape, data.train.targets.dtype) == (None, (1,), np.float32)
+    np.testing.assert_array_equal(data.train.targets, prices[:, None])
+    write(tmp_path / "rows.npz", targets=np.arange(20) % 3 * 1.0)
+    data = ArrayFiles(path=options["path"], target_kind=TargetKind.classes, **NO_SPLIT).build_data()
+    assert (data.class_names, data.train.targets.dtype) == (["0", "1", "2"], np.int64)
+
+
+def test_many_whole_numbers_are_asked_about(tmp_path):
+    path, named = str(tmp_path / "rows.npz"), TargetKind.classes
+    write(path, targets=np.arange(80, 100))
+    assert len(ArrayFiles(path=path, **NO_SPLIT).build_data().class_names) == 100
+    write(path, targets=np.arange(81, 101))
+    with pytest.raises(
+        oarlock.UserError, match=r"=targets: its whole numbers go up to 100\.\nSay what they are: data\.target_kind"
+    ):
+        ArrayFiles(path=path, **NO_SPLIT).build_data()
+    assert len(ArrayFiles(path=path, target_kind=named, **NO_SPLIT).build_data().class_names) == 101
+    write(path, targets=np.arange(20) + 1_700_000_000)
+    with pytest.raises(oarlock.UserError, match=r"go up to 1700000019\.\nSay what they are"):
+        ArrayFiles(path=path, **NO_SPLIT).build_data()
+    with pytest.raises(
+        oarlock.UserError, match=r"data\.target_kind=classes: data\.targets=targets goes up to 1700000019; expected"
+    ):
+        ArrayFiles(path=path, target_kind=named, **NO_SPLIT).build_data()
 
 
 def test_shares_are_disjoint_and_depend_on_their_own_seed(tmp_path):
@@ -111,7 +146,7 @@ INPUTS = np.ones((3, 2), "float32")
         (npz(inputs=INPUTS, labels=[0, 1, 0]), r"data\.path=\S+: it has no array 'targets'"),
         (npz(inputs=INPUTS, target=[0, 1, 0]), r"it has no array 'targets'. Did you mean 'target'\?"),
         (npz(inputs=INPUTS, targets=[0, 1]), r"there are 3 rows of inputs and 2 targets"),
-        (npz(inputs=INPUTS, targets=[0, -1, 0]), r"row 1: -1 is no class"),
+        (npz(inputs=INPUTS, targets=[0, -1, 0]), r"row 1: -1 is no class.*\nIf they are no classes, say data.target_kind=numbers"),
         (npz(inputs=INPUTS, targets=np.array([{}, 1, 2], object)), r"not a readable .npz file of numbers"),
         (npz(inputs=np.array([[1, 2], [1, np.nan], [1, 2]]), targets=[0, 1, 0]), r"inputs: row 1 .*not finite"),
         (npz(inputs=np.full((3, 1), 1e300), targets=[0, 1, 0]), r"beyond single precision"),
@@ -133,13 +168,8 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, content, message):
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_a_damaged_file_never_ends_in_a_traceback(data, tmp_path_factory):
-    content = bytearray(npz(inputs=INPUTS, targets=[0, 1, 0]))
-    if data.draw(st.booleans(), label="cut off"):
-        content = content[: data.draw(st.integers(0, len(content) - 1))]
-    for place in data.draw(st.lists(st.integers(0, max(len(content) - 1, 0)), max_size=3 * bool(content))):
-        content[place] ^= 1 << data.draw(st.integers(0, 7))
     path = tmp_path_factory.getbasetemp() / "damaged.npz"
-    path.write_bytes(content)
+    path.write_bytes(damaged(data, npz(inputs=INPUTS, targets=[0, 1, 0])))
     try:
         found = ArrayFiles(path=str(path), **NO_SPLIT).build_data()
     except oarlock.UserError as refused:
@@ -148,6 +178,17 @@ def test_a_damaged_file_never_ends_in_a_traceback(data, tmp_path_factory):
         assert str(path) in found
     else:
         assert found.train.inputs.shape == (3, 2)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_nor_does_one_of_a_pair(data, tmp_path_factory):
+    inputs, targets = (tmp_path_factory.getbasetemp() / f"{name}.npy" for name in ("damaged", "targets"))
+    np.save(inputs, INPUTS)
+    np.save(targets, [0, 1, 0])
+    inputs.write_bytes(damaged(data, inputs.read_bytes()))
+    with contextlib.suppress(oarlock.UserError):
+        ArrayFiles(inputs=str(inputs), targets=str(targets), **NO_SPLIT).build_data()
 
 
 @pytest.mark.parametrize(
@@ -165,6 +206,23 @@ def test_a_damaged_file_never_ends_in_a_traceback(data, tmp_path_factory):
 def test_options_that_cannot_be(train, options, message):
     with pytest.raises(oarlock.UserError, match=message):
         train("data=arrays", *options)
+
+
+def test_prices_are_predicted(train, tmp_path):
+    inputs = np.random.default_rng(0).normal(size=(400, 2))
+    np.savez(tmp_path / "rows.npz", inputs=inputs, targets=(250_000 + 50_000 * inputs[:, 0]).astype("int64"))
+    job = ["data=arrays", f"data.path={tmp_path / 'rows.npz'}", "model=linear", "task=regression", "trainer.epochs=1"]
+    with pytest.raises(oarlock.UserError, match=r"Say what they are: data\.target_kind=numbers"):
+        train(*job)
+    assert np.isfinite(train(*job, "data.target_kind=numbers").result.metrics["test/rmse"])
+    with pytest.raises(oarlock.UserError, match=r"Try task=classification, or data\.target_kind=numbers"):
+        train(*job, "data.target_kind=classes")
+
+
+def test_texts_are_no_numbers(tmp_path):
+    write(tmp_path / "rows.npz", targets=np.array(["a", "b"] * 10))
+    with pytest.raises(oarlock.UserError, match=r"data\.target_kind=numbers: data\.targets=targets holds texts"):
+        ArrayFiles(path=str(tmp_path / "rows.npz"), target_kind=TargetKind.numbers).build_data()
 
 
 def test_an_unknown_class_is_named_with_its_row(tmp_path):

@@ -82,6 +82,25 @@ def test_standardised_by_the_training_rows_alone(tmp_path):
     assert load(tmp_path, text, standardise=False).preprocess is None
 
 
+def test_a_column_of_any_scale_is_standardised(tmp_path):
+    drawn = np.random.default_rng(0).uniform(-1, 1, 100)
+    rows = [5.5e-7 + 1e-7 * drawn, 1e-30 * drawn, 1e7 + (drawn > 0), np.full(100, 3e-9), 1e-42 * drawn]
+    text = "a,b,c,d,e,kind\n" + "".join(f"{','.join(map(repr, row))},in\n" for row in np.stack(rows, axis=1).tolist())
+    data = load(tmp_path, text)
+    seen = data.preprocess(paddle.to_tensor(data.train.inputs)).numpy()
+    # One that never changes is only shifted, as is one whose factor is beyond single precision.
+    np.testing.assert_allclose(seen.std(axis=0), [1, 1, 1, 0, 0], atol=2e-3)
+
+
+def test_a_column_that_single_precision_cannot_tell_apart_is_told_of(tmp_path, capfd):
+    for name, values in (("time", range(1_700_000_000, 1_700_000_200)), ("year", range(1900, 2100)),
+                         ("hour", range(1_700_000_000, 1_800_000_000, 3600)), ("always", [0.1] * 100)):  # fmt: skip
+        load(tmp_path, f"{name},kind\n" + "".join(f"{value},in\n" for value in values))
+    assert capfd.readouterr().err == (
+        f"warning: data.path={tmp_path / 'rows.csv'}: in single precision 1700000000 and 1700000001 of time are the same; "
+        "subtract an offset from it before\n")  # fmt: skip
+
+
 def test_files_of_their_own_take_the_place_of_shares(tmp_path):
     (tmp_path / "test.csv").write_text("kind,y,x\nother,1,2\n")
     data = load(tmp_path, POINTS, test_path=str(tmp_path / "test.csv"))

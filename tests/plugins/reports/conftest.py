@@ -33,11 +33,12 @@ def write_run(folder, metrics, config="optimizer:\n  learning_rate: 0.1\n", stat
 class Sweep:
     """A sweep's folder, trial by trial."""
 
-    def __init__(self, folder, space, objectives=(("valid/accuracy", "max"),)):
+    def __init__(self, folder, space, objectives=(("valid/accuracy", "max"),), base=None):
         folder.mkdir(parents=True)
         self.folder, self.ledger = folder, Ledger(folder)
         self.objectives = [list(one) for one in objectives]
-        self.ledger.write("sweep", format=1, space=space, fixed=[], sampler="grid", seeds=1, objective=[], base={})
+        self.ledger.write("sweep", format=1, space=space, fixed=[], sampler="grid", seeds=1, objective=[],
+                          base=base or {})  # fmt: skip
         self.ledger.write("objectives", objectives=self.objectives)
 
     def add(self, number, values, metrics=None, status="completed", error="", point=None, extra=(), seconds=1.0):

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import math
+import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -286,6 +288,83 @@ def test_what_a_real_sweep_leaves_is_read(trained):
     single = objects(trained / "0")
     assert single["trials"][0]["overrides"] == report["trials"][
         [one["folder"] for one in report["trials"]].index(f"{trained}/0")]["overrides"]  # fmt: skip
+
+
+TENTH = """
+from oarlock import component, hookimpl
+
+@component
+class Tenth:
+    '''A tenth of the rate.'''
+
+    @hookimpl
+    def build_schedule(self, learning_rate):
+        return learning_rate / 10
+
+@hookimpl
+def register_components(register):
+    register("schedule/tenth", Tenth)
+"""
+
+
+def test_trials_without_a_folder_are_filtered_and_repeated_like_those_with_one(tmp_path):
+    (tmp_path / "tenths.py").write_text(TENTH)
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "brief.yaml").write_text("# @package _global_\ntrainer: {epochs: 1}\n")
+    flags = ["--config-dir", "conf", "-p", "tenths"]
+
+    def run(*words):
+        done = subprocess.run(command(*words), cwd=tmp_path, env=environment({"PYTHONPATH": str(tmp_path)}),
+                              capture_output=True, text=True, timeout=120)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    run("train", *flags, "-m", "experiment=brief", "schedule=tenth", "optimizer=sgd", "optimizer.learning_rate=0.01,0.1,1",
+        "model.widths=[8]", "sweep.seeds=2", "sweep.keep=1", "hydra.sweep.dir=s")  # fmt: skip
+    whole = objects(tmp_path / "s")
+    assert len(whole["trials"]) == 6
+    for same in (
+        "data=digits",
+        "schedule=tenth",
+        "optimizer=sgd",
+        "trainer.epochs=1",
+        "model.widths=[8]",
+        "data.split_seed=0",
+    ):
+        assert objects(tmp_path / "s", same) == whole
+    left = objects(tmp_path / "s", "seed=1", "optimizer.learning_rate>0.05")["trials"]
+    assert sorted(one["overrides"][-2:] for one in left) == [["optimizer.learning_rate=0.1", "seed=1"],
+                                                             ["optimizer.learning_rate=1", "seed=1"]]  # fmt: skip
+    bare = next(one for one in whole["trials"] if not Path(one["folder"]).exists())
+    words = shlex.split(bare["command"])
+    assert words[:6] == ["oarlock", "train", *flags]
+    run(*words[1:], "hydra.run.dir=again")
+    assert objects(tmp_path / "again")["trials"][0]["metrics"] == bare["metrics"]
+
+
+def test_of_components_that_vary_those_without_a_folder_have_what_others_with_the_same_have(sweep):
+    base = {"seed": 0, "data": {"split_seed": 3}, "optimizer": {"learning_rate": 0.1, "momentum": 0.5}}
+    made = sweep("bare", {"optimizer": "sgd,adam,lamb", "optimizer.learning_rate": "0.1,0.2"}, base=base)
+    number = 0
+    for optimizer in ("sgd", "adam", "lamb"):
+        for rate in (0.1, 0.2):
+            made.add(
+                number,
+                {"optimizer": optimizer, "optimizer.learning_rate": rate},
+                {"valid/accuracy": 0.5 + number / 100},
+            )
+            number += 1
+    folder = made.close()
+    for bare in (1, 2, 4, 5):
+        shutil.rmtree(folder / str(bare))
+    config = (folder / "3" / "config.yaml").read_text()
+    (folder / "3" / "config.yaml").write_text(json.dumps({**json.loads(config), "seed": 0, "data": base["data"]}))
+
+    def numbers(*filters):
+        return sorted(row.best.trial.number for row in make_rows(collect(folder), filters, None))
+
+    assert numbers("data.split_seed=3") == [1, 2, 3, 4, 5]  # 0 has a folder, and that says nothing of data
+    assert numbers("optimizer=adam") == [2, 3]
+    assert numbers("optimizer.learning_rate=0.2") == [1, 3, 5]
 
 
 def test_numbers_of_folders_of_a_basic_sweep(tmp_path):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from oarlock_plugins.service.bundle import open_bundle
-from tests.conftest import environment
+from tests.conftest import environment, install
+
+ODD = Path(__file__).parent / "odd.py"
 
 
 def run_command(forks, folder, *arguments, env=None, timeout=120):
@@ -37,6 +40,17 @@ def exported(trained, forks):
 def bundle(exported, tmp_path):
     """A copy of it, to do anything with."""
     return shutil.copytree(exported, tmp_path / "bundle")
+
+
+@pytest.fixture(scope="session")
+def each_step(tmp_path_factory, forks):
+    """A run whose model answers each of any number of steps, its bundle beside it, and the environment with its plugin."""
+    folder = tmp_path_factory.mktemp("steps")
+    env = {"PYTHONPATH": str(install(folder, ODD.read_text()))}
+    run_command(forks, folder, "train", "data=steps", "model=each_step", "task=regression", "trainer.max_steps=1",
+                "callback=[]", "hydra.run.dir=run", env=env)  # fmt: skip
+    run_command(forks, folder, "export", "run", "--to", "bundle", env=env)
+    return folder / "run", env
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from oarlock import Arrays, Data, component, hookimpl
+from oarlock import Arrays, Data, InputSpec, component, hookimpl
 
 
 @component
@@ -83,8 +83,52 @@ class Peeking:
         return (output - batch.targets).square().mean()
 
 
+@component
+class Steps:
+    """Rows of six steps with a number to predict for each; any number of steps will do."""
+
+    @hookimpl
+    def build_data(self):
+        import numpy as np
+
+        inputs = np.random.default_rng(0).normal(size=(40, 6, 4)).astype("float32")
+        return Data(Arrays(inputs, inputs.sum(-1)), inputs=InputSpec((-1, 4)), output_shape=(6,))
+
+
+@component
+class EachStep:
+    """A linear model of each step.
+
+    Args:
+        how: `any` number of steps, `six` of them and no other, or `frozen` at six once it is a program.
+    """
+
+    how: str = "any"
+
+    @hookimpl
+    def build_model(self, spec):
+        import paddle
+        from paddle import nn
+
+        class Model(nn.Layer):
+            def __init__(self, how):
+                super().__init__()
+                self.how, self.linear, self.whole = how, nn.Linear(4, 1), nn.Linear(24, 6)
+
+            def forward(self, inputs):
+                if self.how == "six":
+                    return self.whole(inputs.flatten(1))
+                if self.how == "frozen" and not paddle.in_dynamic_mode():
+                    inputs = inputs[:, :6]
+                return self.linear(inputs).flatten(1)
+
+        return Model(self.how)
+
+
 @hookimpl
 def register_components(register):
     register("data/plain", Plain)
+    register("data/steps", Steps)
     register("model/odd", Odd)
+    register("model/each_step", EachStep)
     register("task/peeking", Peeking)

@@ -19,10 +19,9 @@ from oarlock_plugins.service.export.parity import check_parity, first_fault
 from oarlock_plugins.service.export.rows import RealRows
 from tests.conftest import environment, install
 from tests.docs.test_commands import write_mnist
-from tests.plugins.service.conftest import run_command
+from tests.plugins.service.conftest import ODD, run_command
 
 PAIRS = Path(__file__).parents[2] / "third_party" / "packages" / "oarlock-pairs" / "oarlock_pairs.py"
-ODD = Path(__file__).parent / "odd.py"
 
 
 def made(folder, forks, env, *overrides):
@@ -131,6 +130,27 @@ def test_regression_and_a_branch_on_a_tensor(tmp_path, forks, plugin):
                   "model.how=branch", "task=regression")  # fmt: skip
     assert [(one.name, one.shape) for one in bundle.outputs] == [("output", (1,))]
     assert bundle.metrics.keys() == {"train/loss"}  # there are no other rows to measure
+
+
+def test_outputs_of_any_length(each_step, oarlock, tmp_path):
+    """A size that follows the inputs' is -1, that of a model for one length is not; a frozen one is refused."""
+    trained, env = each_step
+    assert [one.shape for one in open_bundle(trained.parent / "bundle").outputs] == [(-1,)]
+    config = shutil.copytree(trained, tmp_path / "run") / "config.yaml"
+    text = config.read_text()
+    config.write_text(text.replace("how: any", "how: six"))
+    done = oarlock("export", "run", "--to", "six", env=env)
+    assert done.returncode == 0, done.stderr
+    bundle = open_bundle(tmp_path / "six")
+    assert ([one.shape for one in bundle.inputs], [one.shape for one in bundle.outputs]) == ([(-1, 4)], [(6,)])
+    config.write_text(text.replace("how: any", "how: frozen"))
+    done = oarlock("export", "run", "--to", "frozen", env=env)
+    assert done.returncode == 2
+    assert (
+        "onnxruntime answers otherwise than the trained model: output of row 0 of train with inputs [12, 4]"
+        in done.stderr
+    )
+    assert not (tmp_path / "frozen").exists()
 
 
 REFUSED = {

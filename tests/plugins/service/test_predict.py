@@ -13,8 +13,17 @@ import pyarrow
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from oarlock import UserError
+from oarlock_plugins.service.bundle import TensorSpec, open_bundle
+from oarlock_plugins.service.engines import open_engine
+from oarlock_plugins.service.predict.answers import Answers
+from oarlock_plugins.service.predict.sources import TableOptions, open_source
+from oarlock_plugins.service.predict.table_sinks import CsvSink
 from tests.conftest import environment
+from tests.plugins.damage import damaged
 
 NAMES = [f"pixel{place}" for place in range(64)]
 HEADER = ",".join(NAMES)
@@ -228,6 +237,45 @@ def test_faulty_rows_of_arrays_and_of_parquet(exported, digits, answers, oarlock
     assert np.flatnonzero(np.isnan(probabilities).all(axis=1)).tolist() == [2, 6, 7, 9]
 
 
+def test_a_gap_in_a_lone_column_is_a_row(exported, digits, answers, oarlock, tmp_path):
+    rows = digits[:4].astype("float64")
+    rows[1, 0, 0] = np.nan
+    np.save(tmp_path / "in.npy", rows)
+    line = ["predict", exported, "--input", "in.npy", "--outputs", "class", "--output", "out.csv"]
+    assert oarlock(*line).returncode == 1
+    wanted = [None if row == 1 else answers["class"][row] for row in range(4)]
+    with (tmp_path / "out.csv").open() as file:
+        assert [*csv.reader(file)] == [["class"], *(["" if one is None else str(one)] for one in wanted)]
+    assert pyarrow.csv.read_csv(tmp_path / "out.csv").column("class").to_pylist() == wanted
+
+
+def test_rows_of_any_length(each_step, oarlock, tmp_path):
+    bundle = each_step[0].parent / "bundle"
+    rows = np.random.default_rng(1).normal(size=(4, 9, 4)).astype("float32")
+    np.save(tmp_path / "nine.npy", rows)
+    np.save(tmp_path / "six.npy", rows[:, :6])
+    wanted = open_engine(open_bundle(bundle))({"inputs": rows})["output"]
+    line = ["predict", bundle, "--input", "nine.npy"]
+    for target in ("out.npy", "out.npz", "out.csv"):
+        assert oarlock(*line, "--output", target).stdout == f"{target}: 4 rows\n"
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), wanted)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["output"], wanted)
+    assert pyarrow.csv.read_csv(tmp_path / "out.csv").column_names == [f"output_{place}" for place in range(9)]
+    done = oarlock(*line, "six.npy", "--output", "both.npy")
+    assert (done.returncode, done.stderr.splitlines()) == (2, [
+        "error: --input nine.npy six.npy: the model gives output [9] and output [6]; a file of answers holds one shape.",
+        "Predict each into a file of its own.",
+    ])  # fmt: skip
+
+
+def test_a_class_without_a_name_is_a_row(tmp_path):
+    sink = CsvSink(tmp_path, [TensorSpec("class", "int64", ())], ["", "b"])
+    sink.begin(None)
+    sink.write(sink.encode(Answers({"class": np.array([1, 0, 1])}, None)))
+    with sink.finish().open() as file:
+        assert [*csv.reader(file)] == [["class"], ["b"], [""], ["b"]]
+
+
 def test_class_names_and_no_rows(bundle, digits, oarlock, tmp_path):
     """Names with commas and quotes come back as they were, also when the bundle was made by somebody else."""
     values = json.loads((bundle / "bundle.json").read_text())
@@ -265,6 +313,18 @@ def mistakes(tmp_path, digits):
     (tmp_path / "bare.csv").write_text(",".join(["1"] * 64) + "\n")
     (tmp_path / "taken.csv").write_text("")
     pyarrow.parquet.write_table(pyarrow.table({name: ["a"] for name in NAMES}), tmp_path / "text.parquet")
+    array = (tmp_path / "in.npy").read_bytes()
+    (tmp_path / "header.npy").write_bytes(array.replace(b"8, 8)", b"8, 8x"))
+    (tmp_path / "minus.npy").write_bytes(array.replace(b"(3, ", b"(-3,"))
+    (tmp_path / "spans.npy").write_bytes(array.replace(b"|u1", b"<m8"))
+    write(tmp_path / "rows.npz", digits[:3])
+    (tmp_path / "magic.npz").write_bytes(b"Q" + (tmp_path / "rows.npz").read_bytes()[1:])
+    write(tmp_path / "rows.parquet", digits[:3])
+    table = bytearray((tmp_path / "rows.parquet").read_bytes())
+    table[4:40] = bytes(36)
+    (tmp_path / "page.parquet").write_bytes(table)
+    doubled = pyarrow.Table.from_arrays([pyarrow.array([1.0])] * 64, [*NAMES[:-1], "pixel0"])
+    pyarrow.parquet.write_table(doubled, tmp_path / "doubled.parquet")
 
 
 MISTAKES = {
@@ -277,6 +337,12 @@ MISTAKES = {
     "no.npz": "not a .npz file",
     "no.parquet": "not a Parquet file",
     "text.parquet": "the column pixel0 is string; expected numbers.",
+    "doubled.parquet": "two columns are called pixel0.",
+    "header.npy": "header.npy: not an array of NumPy: EOF in multi-line statement.",
+    "minus.npy": "inputs has the shape [-3, 8, 8]; expected [rows, 8, 8].",
+    "spans.npy": "its values are of type timedelta64; expected uint8.",
+    "magic.npz": "magic.npz: its array inputs cannot be read: Bad magic number for file header.",
+    "page.parquet --output page.csv": "--input page.parquet: it is damaged: ",
     "empty.csv": "its first line is blank",
     "bare.csv": "Say --no-header if it is a row, --header if these are names.",
     "in.npy --output out.txt": "--output out.txt: expected a file of .npy, .npz, .csv, .parquet.",
@@ -302,6 +368,23 @@ def test_mistakes(exported, digits, ask, tmp_path):
         assert len(answer.err.splitlines()) <= 3
         assert not answer.paddle
     assert not (tmp_path / "out.csv").exists()
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), name=st.sampled_from(["in.npy", "in.npz", "in.parquet", "lists.parquet"]))
+def test_a_damaged_file_never_ends_in_a_traceback(data, name, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / name
+    write(path, np.arange(192, dtype="uint8").reshape(3, 8, 8))
+    path.write_bytes(damaged(data, path.read_bytes()))
+    try:
+        source = open_source(path, [TensorSpec("inputs", "uint8", (8, 8))], TableOptions())
+        for block, _ in source.blocks(0):
+            source.parse(block)
+    except UserError as error:
+        refused = str(error)
+    else:
+        return
+    assert str(path) in refused
 
 
 def test_a_header_or_none(exported, digits, answers, oarlock, tmp_path):

@@ -17,7 +17,7 @@ from oarlock_plugins.sweeps.ledger import Replay, read
 
 TROUBLE = '''
 from __future__ import annotations
-import os, signal, sys, time
+import math, os, signal, sys, time
 from pathlib import Path
 from typing import Union
 from oarlock import component, hookimpl
@@ -27,12 +27,17 @@ class Trouble:
     """Fails in the way that is asked for.
 
     Args:
-        how: none, raise, exit, abort, kill, hang, memory or slow.
+        how: none, raise, exit, abort, kill, hang, memory, slow, interrupt, or term, which it does at the start.
         once: only where this file is not there yet; it is made.
     """
 
     how: str = "none"
     once: str = ""
+
+    @hookimpl
+    def on_run_start(self, run):
+        if self.how == "term":
+            os.kill(os.getpid(), signal.SIGTERM)
 
     @hookimpl
     def on_epoch_start(self, run):
@@ -52,6 +57,8 @@ class Trouble:
             os.kill(os.getpid(), signal.SIGKILL)
         if how == "hang":
             time.sleep(3600)
+        if how == "interrupt":
+            raise KeyboardInterrupt
         if how == "slow":
             time.sleep(0.2)
         if how == "memory":
@@ -72,6 +79,12 @@ class Demanding:
             raise ValueError("word: expected one")
 
 @component
+class Endless:
+    """A callback whose option is no number to JSON."""
+
+    top: float = math.inf
+
+@component
 class Kinds:
     """Options of kinds that are no plain values to YAML or JSON."""
 
@@ -86,6 +99,7 @@ class Kinds:
 def register_components(register):
     register("callback/trouble", Trouble)
     register("callback/kinds", Kinds)
+    register("callback/endless", Endless)
     register("callback/demanding", Demanding)
 '''
 # Small enough that a trial takes a tenth of a second.

@@ -73,6 +73,24 @@ def test_failed_trials_can_be_tried_again_later(sweeps):
     ]
 
 
+def test_what_signals_itself_is_begun_a_few_times_and_has_failed(sweeps):
+    """Somebody else's signal is no failure, but one that comes again and again without an evaluation between."""
+    done = sweeps.run("train", "-p", "trouble", "-m", *JOB, "callback.trouble.how=term,none", "hydra.sweep.dir=s")
+    assert done.returncode == 1, done.stderr
+    assert [trial.status for trial in sweeps.trials().values()] == ["failed", "completed"]
+    assert sweeps.record(0)["status"] == "failed"
+    assert "failed: s/0: stopped by SIGTERM 3 times without an evaluation between" in done.stdout
+    assert sum(event["event"] == "attempt" and event["number"] == 0 for event in sweeps.events()) == 3
+
+
+def test_a_keyboard_interrupt_that_nobody_asked_for_is_a_failure(sweeps):
+    done = sweeps.run("train", "-p", "trouble", "-m", *JOB, "callback.trouble.how=interrupt", "seed=0,1",
+                      "sweep.retries=1", "hydra.sweep.dir=s")  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert [(trial.status, trial.attempts) for trial in sweeps.trials().values()] == [("failed", 2)] * 2
+    assert "failed: s/0: KeyboardInterrupt; log: s/logs/0.txt" in done.stdout
+
+
 def test_workers_that_cannot_start_end_the_sweep(sweeps):
     (sweeps.folder / "site" / "safetensors.py").write_text("raise ImportError('no such luck')\n")
     done = sweeps.run("train", "-m", "model.widths=[8]", "seed=0,1", "hydra.sweep.dir=s")

@@ -108,6 +108,32 @@ def test_a_driver_that_is_killed_again_and_again(sweeps):
     assert_whole(sweeps, sweeps.run("resume", "s"), before)
 
 
+def test_a_sweep_waits_for_what_the_driver_before_it_left_behind(sweeps):
+    once = sweeps.folder / "once"
+    driver = sweeps.start("train", "-p", "trouble", "-m", "callback=[trouble]", "callback.trouble.how=slow",
+                          f"callback.trouble.once={once}", "model.widths=[8]", "trainer.epochs=3", "seed=0,1",
+                          "hydra.launcher.slots=1", "hydra.sweep.dir=s")  # fmt: skip
+    sweeps.wait_for(once.exists)
+    driver.kill()
+    driver.wait()
+    left = sweeps.processes()
+    for process in left:
+        os.kill(process, signal.SIGSTOP)  # it takes its time to save the run
+    next_one = sweeps.start("resume", "-p", "trouble", "s")
+    deadline = time.monotonic() + 20
+    # The driver, the process that forks, and a worker, which has a trial in a moment.
+    sweeps.wait_for(lambda: len(set(sweeps.processes()) - set(left)) > 2 or time.monotonic() > deadline)
+    time.sleep(2)
+    for process in left:
+        os.kill(process, signal.SIGCONT)
+    driver.communicate()
+    out, errors = next_one.communicate(timeout=60)
+    assert (next_one.returncode, errors) == (0, ""), out
+    assert out.endswith("sweep: s, 2 finished, 0 failed\n")
+    assert [trial.attempts for trial in sweeps.trials().values()] == [1, 1]
+    assert "resuming s/0 from " in (sweeps.folder / "s" / "logs" / "0.txt").read_text()
+
+
 @pytest.mark.long
 def test_a_worker_that_hangs_ends_when_its_driver_is_killed(sweeps):
     driver = sweeps.start("train", "-p", "trouble", "-m", "callback=[trouble]", "callback.trouble.how=hang", "seed=0,1",
@@ -219,7 +245,83 @@ def test_a_ledger_torn_at_forty_offsets(sweeps):
     tear(sweeps, lambda size: [rng.randrange(size) for _ in range(40)])
 
 
+def lines_without(sweeps, wanted, name="s"):
+    """Leave the lines out of a ledger for which `wanted` is false."""
+    ledger = sweeps.folder / name / "ledger.jsonl"
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    ledger.write_bytes(b"".join(line for line in lines if wanted(json.loads(line))))
+
+
+def test_a_trial_that_is_found_in_its_folder_has_taken_the_time_that_its_record_says(sweeps):
+    sweep = ["-m", "callback=[]", "model.widths=[8]", "trainer.epochs=1", "optimizer=sgd,adam",
+             "sweep.objective=[valid/accuracy,seconds]"]  # fmt: skip
+    assert sweeps.run("train", *sweep, "hydra.sweep.dir=s").returncode == 0
+    ledger = sweeps.folder / "s" / "ledger.jsonl"
+    ledger.write_bytes(ledger.read_bytes()[:-20])
+    (number,) = (number for number, trial in sweeps.trials().items() if trial.status == "running")
+    assert sweeps.run("resume", "s").returncode == 0
+    trial = sweeps.trials()[number]
+    assert trial.objective[1] == trial.seconds == sweeps.record(number)["times"]["seconds"] > 0
+
+
+def test_the_names_of_the_objectives_are_found_again(sweeps):
+    sweep = ["-m", "callback=[]", "model.widths=[8]", "trainer.epochs=1", "optimizer=sgd,adam"]
+    assert sweeps.run("train", *sweep, "hydra.sweep.dir=s").returncode == 0
+    ranking = sweeps.run("resume", "s").stdout
+    ledger = sweeps.folder / "s" / "ledger.jsonl"
+    ledger.write_bytes(ledger.read_bytes().replace(b'"event":"objectives"', b'"event":"objectjves"'))
+    done = sweeps.run("resume", "s")
+    assert (done.returncode, done.stdout, done.stderr) == (0, ranking, "")
+    assert sweeps.events()[-1] == {"event": "objectives", "objectives": [["valid/accuracy", "max"]]}
+
+
+def test_a_sweep_goes_on_with_the_plugins_that_it_was_made_with(sweeps):
+    sweep = ["-m", "callback=[]", "model.widths=[8]", "trainer.epochs=1", "seed=0,1,2"]
+    flags = ["--no-autoload", "-p", "no:trackers", "--allow-plugins", "oarlock"]
+    made = sweeps.run("train", *flags, *sweep, "hydra.launcher.slots=1", "hydra.sweep.dir=s")
+    assert made.returncode == 0, made.stderr
+    lines_without(sweeps, lambda event: event.get("number", 0) == 0)
+    same = "-p no:trackers --no-autoload --allow-plugins oarlock"
+    for other, named in ((flags[1:], "-p no:trackers --allow-plugins oarlock"), ([], "all plugins")):
+        refused = sweeps.run("resume", *other, "s")
+        assert (refused.returncode, refused.stderr.splitlines()) == (2, [
+            f"error: s: the sweep was made with {same}, and is resumed with {named}.",
+            f"Go on with: oarlock resume {same} s",
+        ])  # fmt: skip
+    done = sweeps.run("resume", *flags, "s")
+    assert (done.returncode, done.stdout) == (0, made.stdout[made.stdout.index("best first") :])
+    assert sorted(sweeps.trials()) == [0, 1, 2]
+
+
+def test_runs_are_found_again_whose_command_has_other_flags(sweeps):
+    """A launcher of Hydra's does not write the folder of files into a run's command."""
+    (sweeps.folder / "conf").mkdir()
+    sweep = ["-cd", "conf", "-m", "callback=[]", "model.widths=[8]", "trainer.epochs=1", "seed=0,1"]
+    done = sweeps.run("train", *sweep, "hydra/launcher=basic", "hydra.sweep.dir=s")
+    assert done.returncode == 0, done.stderr
+    before = finished(sweeps.folder / "s")
+    lines_without(sweeps, lambda event: event["event"] in ("sweep", "objectives"))
+    assert sweeps.run("resume", "s").returncode == 0
+    assert finished(sweeps.folder / "s") == before
+
+
 # --- what may change, and what not
+
+
+SAME = [
+    ["optimizer=shuffle(sgd,momentum,adam,adamw)", "callback=[]"],
+    ["callback=[demanding]", "callback.demanding.word=x", "callback.demanding.share=shuffle(1,2,3,4)"],
+    ["callback=[endless]", "seed=0,1"],
+]
+
+
+@pytest.mark.parametrize("sweep", SAME, ids=["components", "values", "infinite"])
+def test_a_sweep_that_nobody_changed_is_the_same(sweeps, sweep):
+    job = ["-p", "trouble", "-m", *sweep, "model.widths=[8]", "trainer.epochs=1", "sweep.trials=1"]
+    assert sweeps.run("train", *job, "hydra.sweep.dir=s").returncode == 0
+    for _ in range(3):
+        done = sweeps.run("resume", "-p", "trouble", "s")
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_changed_space_is_refused_with_the_difference(sweeps):

@@ -117,6 +117,9 @@ def test_other_objectives_are_refused(value):
         ({"retries": -1}, "retries=-1: expected at least 0"),
         ({"sampler_seed": -1}, "sampler_seed=-1: expected at least 0"),
         ({"pruner": "asha", "objective": ["a", "b"]}, "pruner=asha: with several objectives"),
+        ({"pruner": "median", "objective": "test/loss"}, "pruner=median: test/loss is known when a run has ended"),
+        ({"pruner": "asha", "objective": "max:seconds"}, "pruner=asha: seconds is known when a run has ended"),
+        ({"pruner": "asha", "objective": ["epochs"]}, "pruner=asha: epochs is known when a run has ended"),
     ],
 )
 def test_other_values_are_refused(given, message):

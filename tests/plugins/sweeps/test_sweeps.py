@@ -113,6 +113,12 @@ WRONG = [
     (["optimizer=adam,sgd", "sweep.trials=0"], "sweep.trials=0: expected at least 1"),
     (["optimizer=adam,sgd", "sweep.pruner=asha", "hydra/launcher=basic"],
      "sweep.pruner=asha: this launcher returns when a run has ended"),
+    (["optimizer=adam,sgd", "sweep.memory_limit=1M", "hydra/launcher=basic"],
+     "sweep.memory_limit=1M: this launcher returns when a run has ended"),
+    (["optimizer=adam,sgd", "sweep.trial_timeout=1s", "hydra/launcher=basic"],
+     "sweep.trial_timeout=1s: this launcher returns when a run has ended"),
+    (["optimizer=adam,sgd", "sweep.pruner=asha", "sweep.objective=test/accuracy"],
+     "sweep.pruner=asha: test/accuracy is known when a run has ended"),
 ]  # fmt: skip
 NEEDED = [
     (["seed=1,2"], "callback.demanding.share: a value is needed; write callback.demanding.share=…"),
@@ -326,6 +332,10 @@ REFUSED = [
     (["seed=0,1", "device=gpu:1"], "device=gpu:1: a trial of this sweep sees 1 GPU"),
     (["device=cpu,gpu:3"], "device=gpu:3: a trial of this sweep sees 1 GPU"),
     (["seed=0,1", "~sweep"], "this sweeper needs sweep=search"),
+    (["seed=0,1", "hydra.sweep.subdir=run_${hydra.job.num}"],
+     "hydra.sweep.subdir=run_${hydra.job.num}: the folders of this sweep are named by their trials' numbers.\n"
+     "Leave it out, or choose hydra/sweeper=basic."),
+    (["seed=0,1", "hydra.sweep.subdir=x", "hydra/launcher=basic"], "hydra.sweep.subdir=x: the folders of this sweep"),
 ]  # fmt: skip
 
 
@@ -336,6 +346,13 @@ def test_a_sweep_that_is_not_valid_leaves_nothing(ask, tmp_path):
         assert said in answer.err
         assert len(answer.err.splitlines()) <= 4, answer.err
     assert not list(tmp_path.iterdir())
+
+
+def test_items_of_lists_are_swept_over(ask):
+    longer, there, beyond = ask(None, *(f"check -m callback=[] {words}" for words in (
+        "model.widths=[8,8] model.widths.1=4,16", "model.widths.0=4,16", "model.widths.7=4,16")))  # fmt: skip
+    assert (longer.out, there.out) == ("2 of 2 points are valid\n",) * 2
+    assert beyond.err.startswith("error: model.widths.7=4: model.widths[7]: list index out of range")
 
 
 def test_an_objective_that_no_run_measures_ends_the_sweep(sweeps):

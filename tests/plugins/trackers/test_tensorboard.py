@@ -60,6 +60,15 @@ def test_a_folder_for_many_runs(oarlock, tmp_path):
         assert close(scalars["valid/loss"], rows_of(tmp_path / "runs" / name)["valid/loss"])
 
 
+def test_a_folder_for_runs_of_other_places(oarlock, tmp_path):
+    (tmp_path / "here").mkdir()
+    for name in ("a", "b"):
+        oarlock("train", *JOB, "+callback=tensorboard", "callback.tensorboard.directory=board",
+                f"hydra.run.dir={tmp_path / name / 'run'}", cwd=tmp_path / "here")  # fmt: skip
+        scalars, _ = read(tmp_path / "here" / "board" / tmp_path.relative_to("/") / name / "run")
+        assert close(scalars["valid/loss"], rows_of(tmp_path / name / "run")["valid/loss"])
+
+
 @pytest.mark.slow
 def test_a_sweep(oarlock, tmp_path):
     done = oarlock("train", "-m", *JOB, "+callback=tensorboard", "seed=0,1,2,3", "hydra.sweep.dir=sweep")

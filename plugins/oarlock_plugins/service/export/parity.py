@@ -47,7 +47,8 @@ def check_parity(kind: str, engine: Engine, rows: RealRows, expected: Arrays, to
     try:
         found = in_batches(engine, rows.inputs, SIZES)
     except Exception as error:  # an engine's own
-        raise NotExportable(f"export: {kind} does not run the exported model: {str(error).strip()[:300]}") from error
+        raise NotExportable(f"export: {kind} does not run the exported model on rows of {rows.split}: "
+                            f"{str(error).strip()[:300]}") from error  # fmt: skip
     fault = first_fault(found, expected, tolerance)
     if fault is not None:
         name, row, difference = fault

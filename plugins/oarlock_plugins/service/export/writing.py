@@ -16,6 +16,7 @@ from oarlock_plugins.service.engines import KINDS, open_engine
 from oarlock_plugins.service.export import parity
 from oarlock_plugins.service.export.answering import Answers
 from oarlock_plugins.service.export.formats import require_converter, write_onnx, write_paddle
+from oarlock_plugins.service.export.lengths import of_any_length, other_lengths
 from oarlock_plugins.service.export.recorded import copy_run, metrics_of, read_record
 from oarlock_plugins.service.export.rows import real_rows
 
@@ -46,13 +47,14 @@ def write_bundle(source: Path, folder: Path, tolerance: float) -> Bundle:
     rows = real_rows(run, parity.ROWS)
     answers = Answers(run, rows)
     expected = parity.expected_answers(answers, rows, tolerance)
+    others = other_lengths(answers, rows, tolerance)
     (folder / PADDLE).mkdir()
     write_paddle(answers, folder, rows.single)
     write_onnx(folder, answers.inputs, answers.outputs)
     record = read_record(folder / RUN)
     names = run.data.class_names
     bundle = Bundle(
-        path=folder, inputs=answers.inputs, outputs=answers.outputs,
+        path=folder, inputs=answers.inputs, outputs=of_any_length(answers.outputs, others),
         class_names=tuple(map(str, names)) if names is not None else None,
         columns=tuple(run.data.columns) if run.data.columns is not None else None,
         metrics=metrics_of(folder / RUN, state), monitor=run.monitor, direction=run.direction,
@@ -60,8 +62,10 @@ def write_bundle(source: Path, folder: Path, tolerance: float) -> Bundle:
         versions=record["versions"] | {name: importlib.metadata.version(name) for name in ("onnx", "onnxruntime", "paddle2onnx")},
         created=round(time.time(), 3),
     )  # fmt: skip
+    engines = {kind: open_engine(bundle, kind) for kind in KINDS}
     differences = {
-        kind: parity.check_parity(kind, open_engine(bundle, kind), rows, expected, tolerance) for kind in KINDS
+        kind: max(parity.check_parity(kind, engine, *checked, tolerance) for checked in [(rows, expected), *others])
+        for kind, engine in engines.items()
     }
     bundle = replace(bundle, parity={**differences, "rows": float(len(rows))})
     _write_reference(bundle, rows.inputs, expected)

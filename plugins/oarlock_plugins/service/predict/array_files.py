@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import math
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from oarlock import UserError
+from oarlock_plugins.data.npy_files import first_line
 from oarlock_plugins.service.bundle import TensorSpec
 from oarlock_plugins.service.predict.rows import Parsed, checked, numeric
 from oarlock_plugins.service.predict.sources import BLOCK_BYTES
@@ -28,9 +29,9 @@ class ArrayFile:
     """
 
     def __init__(self, path: Path, inputs: Sequence[TensorSpec]) -> None:
-        self._path, self._inputs = path, inputs
+        self._path = path
         self.first_line: int | None = None
-        self._members = self._find_members()
+        self._members = self._find_members([spec.name for spec in inputs])
         self._headers = {}
         with contextlib.ExitStack() as stack:
             for spec in inputs:
@@ -40,12 +41,13 @@ class ArrayFile:
             raise UserError(f"--input {path}: its arrays have different numbers of rows: "
                             f"{', '.join(f'{name} {count}' for name, count in counts.items())}.")  # fmt: skip
         self.rows = next(iter(counts.values()))
+        self.inputs: Sequence[TensorSpec] = [replace(spec, shape=self._row_shape(spec)) for spec in inputs]
         widest = sum(self._row_bytes(name) for name in self._headers)
         self._block_rows = min(MOST_ROWS, max(1, BLOCK_BYTES // max(1, widest)))
 
     def blocks(self, position: int) -> Iterator[tuple[dict[str, np.ndarray], int]]:
         with contextlib.ExitStack() as stack:
-            files = {spec.name: self._open(stack, spec.name) for spec in self._inputs}
+            files = {spec.name: self._open(stack, spec.name) for spec in self.inputs}
             for name, file in files.items():
                 self._read_header(file, None)
                 file.seek(file.tell() + position * self._row_bytes(name))
@@ -58,14 +60,12 @@ class ArrayFile:
     def parse(self, block: dict[str, np.ndarray]) -> Parsed:
         rows = len(next(iter(block.values())))
         tables = {name: array.reshape(rows, math.prod(array.shape[1:])) for name, array in block.items()}
-        shapes = [TensorSpec(spec.name, spec.dtype, self._row_shape(spec)) for spec in self._inputs]
-        return checked(tables, shapes, {}, rows, lambda name, place: f"{name}[{place}]")
+        return checked(tables, self.inputs, {}, rows, lambda name, place: f"{name}[{place}]")
 
     def fraction(self, position: int) -> float:
         return position / max(1, self.rows)
 
-    def _find_members(self) -> dict[str, str]:
-        names = [spec.name for spec in self._inputs]
+    def _find_members(self, names: Sequence[str]) -> dict[str, str]:
         if self._path.suffix == ".npy":
             if len(names) > 1:
                 raise UserError(f"--input {self._path}: the model takes {', '.join(names)}; a .npy holds one array.\n"
@@ -74,8 +74,10 @@ class ArrayFile:
         try:
             with zipfile.ZipFile(self._path) as archive:
                 held = [name.removesuffix(".npy") for name in archive.namelist()]
-        except zipfile.BadZipFile as error:
-            raise UserError(f"--input {self._path}: not a .npz file: {error}.") from error
+        except OSError:
+            raise
+        except Exception as error:  # whatever zipfile raises about a damaged file
+            raise UserError(f"--input {self._path}: not a .npz file: {first_line(error)}.") from error
         if len(names) == len(held) == 1:
             return {names[0]: f"{held[0]}.npy"}
         if missing := [name for name in names if name not in held]:
@@ -86,16 +88,20 @@ class ArrayFile:
     def _open(self, stack: contextlib.ExitStack, name: str) -> IO[bytes]:
         if not self._members[name]:
             return stack.enter_context(self._path.open("rb"))
-        archive = stack.enter_context(zipfile.ZipFile(self._path))
-        return stack.enter_context(archive.open(self._members[name]))
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(self._path))
+            return stack.enter_context(archive.open(self._members[name]))
+        except Exception as error:  # whatever zipfile raises about a damaged file
+            raise UserError(f"--input {self._path}: its array {name} cannot be read: {first_line(error)}.\n"
+                            "The file is damaged, or is no .npz of NumPy.") from error  # fmt: skip
 
     def _read_header(self, file: IO[bytes], spec: TensorSpec | None) -> tuple[tuple[int, ...], np.dtype]:
         try:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, by_column, dtype = read(file)
-        except (ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
-            raise UserError(f"--input {self._path}: not an array of NumPy: {str(error).splitlines()[0]}.") from error
+        except Exception as error:  # whatever NumPy and zipfile raise about a damaged file
+            raise UserError(f"--input {self._path}: not an array of NumPy: {first_line(error)}.") from error
         if spec is None:
             return shape, dtype
         if dtype.hasobject or not numeric(dtype):
@@ -116,8 +122,8 @@ class ArrayFile:
         shape, dtype = self._headers[name]
         try:
             content = file.read(count * self._row_bytes(name))
-        except (zlib.error, zipfile.BadZipFile) as error:
-            raise UserError(f"--input {self._path}: it is damaged: {error}.") from error
+        except Exception as error:  # whatever zipfile raises about a damaged file
+            raise UserError(f"--input {self._path}: it is damaged: {first_line(error)}.") from error
         if len(content) < count * self._row_bytes(name):
             raise UserError(f"--input {self._path}: {name} ends before its last row.")
         return np.frombuffer(content, dtype).reshape(count, *shape[1:])
@@ -133,7 +139,7 @@ class ArrayFile:
 
 def _fits(shape: Sequence[int], wanted: Sequence[int]) -> bool:
     """Whether rows have the shape, or all its values in one axis."""
-    if not shape:
+    if min(shape, default=-1) < 0:
         return False
     same = len(shape) == len(wanted) + 1 and all(b in (-1, a) for a, b in zip(shape[1:], wanted, strict=True))
     return same or (-1 not in wanted and len(shape) <= 2 and math.prod(shape[1:]) == math.prod(wanted))

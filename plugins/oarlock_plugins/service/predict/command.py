@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from oarlock_plugins.service.bundle import open_bundle
-    from oarlock_plugins.service.predict.answers import batch_rows
+    from oarlock_plugins.service.predict.answers import batch_rows, settled
     from oarlock_plugins.service.predict.journal import Journal, describe_job, partial_folder, working_folder
     from oarlock_plugins.service.predict.sinks import make_sink
     from oarlock_plugins.service.predict.work import Stopped, predict
@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     outputs = chosen_outputs(bundle, args.outputs)
     files = open_files(args, bundle)
     engines = open_engines(args, bundle)
+    outputs = settled(outputs, bundle, engines[0], files)
     options = {"--columns": args.columns, "--outputs": args.outputs, "--header": args.header,
                "--delimiter": args.delimiter, "--engine": args.engine}  # fmt: skip
     target = args.output.absolute()

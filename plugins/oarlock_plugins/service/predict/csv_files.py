@@ -32,7 +32,7 @@ class CsvFile:
     """
 
     def __init__(self, path: Path, inputs: Sequence[TensorSpec], options: TableOptions) -> None:
-        self._path, self._inputs, self._delimiter = path, inputs, options.delimiter
+        self._path, self.inputs, self._delimiter = path, inputs, options.delimiter
         self._bytes = path.stat().st_size
         with path.open("rb") as file:
             first = file.readline(LONGEST_LINE)
@@ -92,7 +92,7 @@ class CsvFile:
         if tables is None:
             numbers, tables, faults = self._read_lines(block)
         rows = len(numbers) if numbers is not None else len(next(iter(tables.values())))
-        parsed = checked(tables, self._inputs, faults, rows, self._name)
+        parsed = checked(tables, self.inputs, faults, rows, self._name)
         if parsed.faults and numbers is None:
             numbers = np.array([number for number, line in enumerate(block.split(b"\n")) if line.strip(b"\r")])
         if numbers is not None:
@@ -105,7 +105,7 @@ class CsvFile:
 
     def _name(self, name: str, place: int) -> str:
         before = 0
-        for spec in self._inputs:
+        for spec in self.inputs:
             if spec.name == name:
                 break
             before += int(np.prod(spec.shape, dtype=int))
@@ -135,7 +135,7 @@ class CsvFile:
 
     def _by_input(self, columns: list[np.ndarray]) -> dict[str, np.ndarray]:
         tables, start = {}, 0
-        for spec in self._inputs:
+        for spec in self.inputs:
             stop = start + int(np.prod(spec.shape, dtype=int))
             tables[spec.name] = np.stack(columns[start:stop], axis=1)
             start = stop

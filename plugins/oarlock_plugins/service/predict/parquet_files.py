@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from oarlock import UserError
+from oarlock_plugins.data.npy_files import first_line
 from oarlock_plugins.service.bundle import TensorSpec
 from oarlock_plugins.service.predict.columns import choose_columns
 from oarlock_plugins.service.predict.rows import Parsed, checked, numeric
@@ -25,15 +26,16 @@ class ParquetFile:
     """
 
     def __init__(self, path: Path, inputs: Sequence[TensorSpec], options: TableOptions) -> None:
-        import pyarrow
         from pyarrow import parquet
 
-        self._path, self._inputs = path, inputs
+        self._path, self.inputs = path, inputs
         self.first_line: int | None = None
         try:
             self._file = parquet.ParquetFile(path, pre_buffer=False)
-        except pyarrow.ArrowInvalid as error:
-            raise UserError(f"--input {path}: not a Parquet file: {str(error).splitlines()[0]}") from error
+        except OSError:
+            raise
+        except Exception as error:  # whatever Arrow raises about a damaged file
+            raise UserError(f"--input {path}: not a Parquet file: {first_line(error)}") from error
         self.rows: int = self._file.metadata.num_rows
         self._columns = self._find_columns(options)
         values = sum(int(np.prod(spec.shape, dtype=int)) for spec in inputs)
@@ -46,25 +48,35 @@ class ParquetFile:
             rows = self._file.metadata.row_group(group).num_rows
             if start + rows > position:
                 at = start
-                for batch in self._file.iter_batches(self._block_rows, row_groups=[group], columns=wanted):
+                for batch in self._batches(group, wanted):
                     at += batch.num_rows
                     if at > position:
                         yield batch, at
+                if at != start + rows:
+                    raise UserError(f"--input {self._path}: it is damaged: it has {at - start:,} of {rows:,} rows.")
             start += rows
+        if start != self.rows:
+            raise UserError(f"--input {self._path}: it is damaged: it has {start:,} of {self.rows:,} rows.")
 
     def parse(self, block: Any) -> Parsed:
         faults: dict[int, str] = {}
         tables = {}
-        for spec in self._inputs:
+        for spec in self.inputs:
             size = int(np.prod(spec.shape, dtype=int))
             tables[spec.name] = self._values(block, self._columns[spec.name], size, faults)
         if faults:
             sound = [row for row in range(block.num_rows) if row not in faults]
             tables = {name: table[sound] for name, table in tables.items()}
-        return checked(tables, self._inputs, faults, block.num_rows, self._name)
+        return checked(tables, self.inputs, faults, block.num_rows, self._name)
 
     def fraction(self, position: int) -> float:
         return position / max(1, self.rows)
+
+    def _batches(self, group: int, columns: list[str]) -> Iterator[Any]:
+        try:
+            yield from self._file.iter_batches(self._block_rows, row_groups=[group], columns=columns)
+        except Exception as error:  # whatever Arrow raises about a damaged page, OSError as well
+            raise UserError(f"--input {self._path}: it is damaged: {first_line(error)}") from error
 
     def _find_columns(self, options: TableOptions) -> dict[str, list[str]]:
         import pyarrow
@@ -72,19 +84,21 @@ class ParquetFile:
         schema = self._file.schema_arrow
         names = list(schema.names)
         named = options.trained is not None and set(options.trained) <= set(names)
-        if options.columns is None and not named and all(spec.name in names for spec in self._inputs):
-            columns = {spec.name: [spec.name] for spec in self._inputs}
+        if options.columns is None and not named and all(spec.name in names for spec in self.inputs):
+            columns = {spec.name: [spec.name] for spec in self.inputs}
         else:
             chosen = [
                 names[place]
-                for place in choose_columns(self._path, names, self._inputs, options.columns, options.trained)
+                for place in choose_columns(self._path, names, self.inputs, options.columns, options.trained)
             ]
             columns = {}
-            for spec in self._inputs:
+            for spec in self.inputs:
                 size = int(np.prod(spec.shape, dtype=int))
                 columns[spec.name], chosen = chosen[:size], chosen[size:]
-        for spec in self._inputs:
+        for spec in self.inputs:
             for name in columns[spec.name]:
+                if names.count(name) > 1:
+                    raise UserError(f"--input {self._path}: two columns are called {name}.")
                 kind = schema.field(name).type
                 lists = (
                     pyarrow.types.is_list(kind)

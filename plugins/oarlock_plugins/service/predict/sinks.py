@@ -39,8 +39,6 @@ def make_sink(target: Path, folder: Path, bundle: Bundle, outputs: Sequence[Tens
     Raises:
         UserError: there is no such kind, or it cannot hold these outputs.
     """
-    if any(-1 in spec.shape for spec in outputs):
-        raise UserError(f"--output {target}: the model's answers have no fixed length, which no file of rows can hold.")
     if target.suffix in (".npy", ".npz"):
         from oarlock_plugins.service.predict.array_sink import ArraySink
 

@@ -37,9 +37,11 @@ class Source(Protocol):
 
     Attributes:
         first_line: the line of the first row, in a file that has lines.
+        inputs: what the model takes, with the file's lengths where any will do.
     """
 
     first_line: int | None
+    inputs: Sequence[TensorSpec]
 
     def blocks(self, position: int) -> Iterator[tuple[Any, int]]:
         """What is left from a position on, as blocks with the position behind each; 0 is the beginning."""

@@ -60,15 +60,18 @@ class CsvSink:
     def __init__(self, folder: Path, outputs: Sequence[TensorSpec], class_names: Sequence[str] | None) -> None:
         self._table = Table(outputs, class_names)
         self._file = GrowingFile(folder / "output.csv")
-        special = any(set(name) & set('",\r\n') for name in class_names or ())
+        special = any(not name or set(name) & set('",\r\n') for name in class_names or ())
         self._quoting = "needed" if special else "none"
 
     def encode(self, answers: Answers) -> bytes:
         from pyarrow import csv as arrow_csv
 
+        batch = self._table.batch(answers)
+        if batch.num_columns == 1 and answers.faulty is not None:
+            return _lone(batch.column(0))
         content = io.BytesIO()
         options = arrow_csv.WriteOptions(include_header=False, quoting_style=self._quoting)
-        arrow_csv.write_csv(self._table.batch(answers), content, options)
+        arrow_csv.write_csv(batch, content, options)
         return content.getvalue()
 
     def begin(self, state: int | None) -> None:
@@ -86,6 +89,13 @@ class CsvSink:
         self._file.sync()
         self._file.close()
         return self._file.path
+
+
+def _lone(column: Any) -> bytes:
+    """A table of one column, with "" for a gap: Arrow would write a blank line, which readers take for no row."""
+    content = io.StringIO()
+    csv.writer(content, lineterminator="\n").writerows([text] for text in column.cast("string").to_pylist())
+    return content.getvalue().encode()
 
 
 class ParquetSink:

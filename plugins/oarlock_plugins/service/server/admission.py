@@ -58,25 +58,29 @@ class Admission:
         self.in_flight = 0
 
     def enter(self) -> bool:
-        """Let a request in, which leaves with `leave`; or say that it has to go.
+        """Let a request in, which leaves with `leave`; or say that it has to go."""
+        if self.is_full():
+            return False
+        self.in_flight += 1
+        return True
+
+    def is_full(self) -> bool:
+        """Whether a request has to go.
 
         It has to go when for some time there have been more than the server answers within the target, or more again
         shortly after.
         """
         if self.in_flight < self._least:
             self._over_since = None
-        else:
-            now = time.monotonic()
-            self._measure(now)
-            if self.in_flight < self._allowed:
-                self._over_since = None
-            else:
-                if self._over_since is None:
-                    self._over_since = now
-                if self._patience.ended(self._over_since, now):
-                    return False
-        self.in_flight += 1
-        return True
+            return False
+        now = time.monotonic()
+        self._measure(now)
+        if self.in_flight < self._allowed:
+            self._over_since = None
+            return False
+        if self._over_since is None:
+            self._over_since = now
+        return self._patience.ended(self._over_since, now)
 
     def leave(self, rows: int = 0) -> None:
         """A request of so many rows was answered, or refused after it had been let in."""

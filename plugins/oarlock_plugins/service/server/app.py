@@ -7,7 +7,7 @@ middleware cost more than a small model computes.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from oarlock_plugins.service.server.admission import OVERLOADED, Admission
 from oarlock_plugins.service.server.body import Bodies, Receive
@@ -47,7 +47,7 @@ class Application:
         self.repository = Repository(settings, metrics, log)
         self.draining = self.closing = False
         self.admission, self.bodies = Admission(settings), Bodies(settings)
-        self.infer = Infer(self.repository, self.bodies, settings)
+        self.infer = Infer(self.repository, self.bodies, self.admission, settings)
         self._control = build_control(self)
         self._bearer = f"Bearer {settings.token}".encode() if settings.token is not None else None
 
@@ -90,23 +90,22 @@ class Application:
             target = target_of(path)
             if scope["method"] != "POST":
                 raise Refused(405, f"{scope['method']}: infer is asked for with POST", "method")
-            if not exchange.admitted:
-                if not self.admission.enter():
-                    raise overloaded(*OVERLOADED)
-                exchange.admitted = True
+            if self.admission.is_full():
+                raise overloaded(*OVERLOADED)
             return self.infer(target, exchange, receive)
         return self._control({**scope, "oarlock.exchange": exchange}, receive, exchange.pass_on)  # type: ignore[arg-type]
 
+    def bears_token(self, headers: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether a request with these headers may be answered: it has the token, or there is none."""
+        return self._bearer is None or hmac.compare_digest(dict(headers).get(b"authorization", b""), self._bearer)
+
     def check_token(self, exchange: Exchange) -> None:
-        """Let through who bears the token, or anybody where there is none.
+        """Let through who may ask.
 
         Raises:
-            Refused: another one, or none.
+            Refused: another token, or none.
         """
-        if self._bearer is None:
-            return
-        given = exchange.headers.get(b"authorization", b"")
-        if not hmac.compare_digest(given, self._bearer):
+        if not self.bears_token(exchange.headers):
             raise Refused(401, "expected the header 'Authorization: Bearer TOKEN' with this server's token", "token")
 
     async def _lifespan(self, receive: Receive, send: Callable[..., Awaitable[None]]) -> None:

@@ -23,11 +23,12 @@ class Bodies:
 
     Attributes:
         held: their bytes.
+        coming: those of them that are of bodies that are not complete.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.held = 0
+        self.held = self.coming = 0
 
     def hold(self, size: int) -> None:
         """Count so many more bytes.
@@ -100,12 +101,18 @@ class Bodies:
                     raise self._too_large()
                 self.hold(len(part))
                 held += len(part)
+                self.coming += len(part)
                 if not message.get("more_body"):
                     return b"".join([*parts, part]) if parts else part
+                # Who sends slowly leaves room for who has sent; a single body may have all of it.
+                if self.coming > max(held, self._settings.max_queue_bytes // 2):
+                    raise overloaded("the requests on their way are too large together", "bytes_full")
                 parts.append(part)
         except BaseException:  # a refusal, or it took too long
             self.release(held)
             raise
+        finally:
+            self.coming -= held
 
     async def _unpack(self, body: bytes, encoding: bytes) -> bytes:
         if encoding not in (b"gzip", b"deflate"):

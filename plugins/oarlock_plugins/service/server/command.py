@@ -20,7 +20,7 @@ _LIMITS = (
     ("--max-connections", int, "N", "open connections"),
     ("--target-seconds", float, "S", "an answer may take so long when there is more to do than can be done"),
     ("--standing-seconds", float, "S", "a burst may be larger for so long"),
-    ("--deadline-seconds", float, "S", "from a request to its answer"),
+    ("--deadline-seconds", float, "S", "a request may wait to be computed"),
     ("--header-seconds", float, "S", "to send the head of a request"),
     ("--body-seconds", float, "S", "to send its body"),
     ("--idle-seconds", float, "S", "an unused connection stays open"),

@@ -78,7 +78,7 @@ class Connection(HttpToolsProtocol):
             rest = memoryview(rest)[start:]
             if rest:
                 super().data_received(rest)
-        if self._direct is not None and self._timer is None and not self.transport.is_closing():
+        if (self._direct is not None or self._shed) and self._timer is None and not self.transport.is_closing():
             self._timer = self.loop.call_later(self._settings.body_seconds, self._body_too_slow)
         if self._head_bytes < 0:
             return
@@ -102,18 +102,12 @@ class Connection(HttpToolsProtocol):
         idle = not self.pipeline and (self.cycle is None or self.cycle.response_complete)
         if idle and self.url.endswith(b"/infer") and not self.expect_100_continue:
             # Before there is a task for it: at twice of what a server can do, refusals cost as much as answers.
-            if not self.application.admission.enter():
+            if self.application.bears_token(self.headers) and self.application.admission.is_full():
                 self._shed = True
                 return
             if self._begin_direct():
                 return
-            self.scope["oarlock.admitted"] = True  # type: ignore[typeddict-unknown-key]
-        try:
-            super().on_headers_complete()
-        except Exception:  # of a path that is none, which is answered with 400
-            if "oarlock.admitted" in self.scope:
-                self.application.admission.leave()
-            raise
+        super().on_headers_complete()
         if self.application.closing and self.cycle is not None:
             self.cycle.keep_alive = False
 
@@ -230,10 +224,12 @@ class Connection(HttpToolsProtocol):
         self._refuse(408, f"the head of a request did not come within {self._settings.header_seconds:g} s", "slow")
 
     def _body_too_slow(self) -> None:
+        message = f"the body did not come within {self._settings.body_seconds:g} s"
         if self._direct is not None:
             slow, self._direct = self._direct, None
-            seconds = self._settings.body_seconds
-            slow.refuse(Refused(408, f"the body did not come within {seconds:g} s", "slow", close=True))
+            slow.refuse(Refused(408, message, "slow", close=True))
+        elif self._shed:
+            self._refuse(408, message, "slow")
 
     def _refuse(self, status: int, message: str, reason: str) -> None:
         """Answer what never became a request, and close."""

@@ -44,7 +44,7 @@ class Direct:
 
     Args:
         connection: where it came from.
-        exchange: admitted already.
+        exchange: its id, its headers, its line in the log.
         keep_alive: whether the connection stays open afterwards.
     """
 
@@ -70,8 +70,9 @@ class Direct:
     # --- the request
 
     def add(self, part: bytes) -> None:
-        """A part of the body."""
-        self._parts.append(part)
+        """A part of the body; of who may not ask nothing is kept."""
+        if self._application.bears_token(self._exchange.headers):
+            self._parts.append(part)
 
     def complete(self) -> None:
         """The body is complete."""
@@ -79,6 +80,7 @@ class Direct:
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         try:
             application.check_token(exchange)
+            application.infer.admit(exchange)
             target = target_of(self._path)
             application.bodies.hold(len(body))
             self._held = len(body)
@@ -147,4 +149,5 @@ class Direct:
         self._connection = self._begun = None
         self._parts.clear()
         self._application.bodies.release(self._held)
-        self._application.admission.leave(self._exchange.rows)
+        if self._exchange.admitted:
+            self._application.admission.leave(self._exchange.rows)

@@ -89,7 +89,6 @@ class AsgiExchange(Exchange):
 
     def __init__(self, scope: Scope, send: Send, metrics: Metrics, log: Log, log_all: bool) -> None:
         super().__init__(scope, metrics, log, log_all)
-        self.admitted = "oarlock.admitted" in scope
         self._send = send
 
     async def answer(self, status: int, body: bytes, headers: Headers) -> None:

@@ -6,13 +6,14 @@ import asyncio
 import time
 from typing import NamedTuple
 
+from oarlock_plugins.service.server.admission import OVERLOADED, Admission
 from oarlock_plugins.service.server.batching import Answer
 from oarlock_plugins.service.server.body import Bodies, Receive, pack, packing
 from oarlock_plugins.service.server.computing import Outputs
 from oarlock_plugins.service.server.exchange import JSON, AsgiExchange, Exchange, Headers
 from oarlock_plugins.service.server.model import Live, Model
 from oarlock_plugins.service.server.protocol import InferRequest, read_request
-from oarlock_plugins.service.server.refusals import Refused
+from oarlock_plugins.service.server.refusals import Refused, overloaded
 from oarlock_plugins.service.server.repository import Repository
 from oarlock_plugins.service.server.responses import write_response
 from oarlock_plugins.service.server.settings import Settings
@@ -57,8 +58,8 @@ class Begun(NamedTuple):
 class Infer:
     """POST /v2/models/NAME[/versions/VERSION]/infer, in the steps of which each is done in one go."""
 
-    def __init__(self, repository: Repository, bodies: Bodies, settings: Settings) -> None:
-        self._repository, self._bodies, self._settings = repository, bodies, settings
+    def __init__(self, repository: Repository, bodies: Bodies, admission: Admission, settings: Settings) -> None:
+        self._repository, self._bodies, self._admission, self._settings = repository, bodies, admission, settings
 
     def find(self, target: Target, exchange: Exchange) -> Found:
         """What answers now, before anything is spent on a request.
@@ -70,6 +71,16 @@ class Infer:
         found = self._repository.find(*target)
         found[1].batcher.check_room()
         return found
+
+    def admit(self, exchange: Exchange) -> None:
+        """Count a request among those in flight, now that its body is complete: who still sends takes nobody's place.
+
+        Raises:
+            Refused: there are too many.
+        """
+        if not self._admission.enter():
+            raise overloaded(*OVERLOADED)
+        exchange.admitted = True
 
     def begin(self, found: Found, exchange: Exchange, body: bytes, answer: Answer) -> Begun:
         """Read a body and put the request into the queue.
@@ -113,6 +124,7 @@ class Infer:
         body, held = await self._bodies.read(exchange.headers, receive)
         waiting: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
         try:
+            self.admit(exchange)
             # Again: while the body came another version may have been put into service.
             begun = self.begin(self._repository.find(*target), exchange, body, waiting)
             outputs = await waiting

@@ -5,6 +5,7 @@ Whoever reads them may be slow; a request never waits for it. What does not fit 
 
 from __future__ import annotations
 
+import collections
 import datetime
 import logging
 import queue
@@ -20,6 +21,8 @@ _ROOM = 10_000
 # Of one kind in a second: errors that somebody provokes by the thousand must not fill a disk.
 _BURST = 50
 
+Kind = tuple[str, str, Any]  # level, event and status
+
 
 class Log:
     """Call it to write a line: `log("warning", "version_refused", model="digits", version=4, error="…")`."""
@@ -28,29 +31,41 @@ class Log:
         self._form, self._stream = form, stream or sys.stderr
         self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue(_ROOM)
         self._second = 0
-        self._seen: dict[tuple[str, Any], int] = {}
-        self._left_out: dict[tuple[str, Any], int] = {}
+        self._seen: collections.Counter[Kind] = collections.Counter()
+        self._left_out: collections.Counter[Kind] = collections.Counter()
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._thread.start()
 
     def __call__(self, level: str, event: str, **fields: Any) -> None:
-        now, kind = time.time(), (event, fields.get("status"))
-        if int(now) != self._second:
-            self._second, self._seen = int(now), {}
-        seen = self._seen[kind] = self._seen.get(kind, 0) + 1
-        if seen > _BURST:
-            self._left_out[kind] = self._left_out.get(kind, 0) + 1
-            return
-        line = {"time": now, "level": level, "event": event, **fields}
-        if left_out := self._left_out.pop(kind, 0):
-            line["left_out"] = left_out
+        now, kind = time.time(), (level, event, fields.get("status"))
+        with self._lock:
+            if int(now) != self._second:
+                self._begin_second(now)
+            self._seen[kind] += 1
+            if self._seen[kind] > _BURST or not self._put({"time": now, "level": level, "event": event, **fields}):
+                self._left_out[kind] += 1
+
+    def _begin_second(self, now: float) -> None:
+        """Count anew, and write how many were left out; with the lock held."""
+        self._second = int(now)
+        self._seen.clear()
+        for (level, event, status), count in list(self._left_out.items()):
+            of_status = {} if status is None else {"status": status}
+            if self._put({"time": now, "level": level, "event": event, **of_status, "left_out": count}):
+                del self._left_out[level, event, status]
+
+    def _put(self, line: dict[str, Any]) -> bool:
         try:
             self._lines.put_nowait(line)
         except queue.Full:
-            self._left_out[kind] = left_out + 1
+            return False
+        return True
 
     def close(self) -> None:
         """Write what is left, if somebody reads it."""
+        with self._lock:
+            self._begin_second(time.time())
         try:
             self._lines.put(None, timeout=1)
         except queue.Full:
@@ -58,12 +73,26 @@ class Log:
         self._thread.join(1)
 
     def _write(self) -> None:
-        while (line := self._lines.get()) is not None:
+        while True:
+            try:
+                line = self._lines.get(timeout=1)
+            except queue.Empty:
+                self._end_second()
+                continue
+            if line is None:
+                return
             try:
                 self._stream.write(self._text(line))
                 self._stream.flush()
             except (OSError, ValueError):  # nobody reads any more; the server serves on
                 continue
+
+    def _end_second(self) -> None:
+        """Where no other line does."""
+        now = time.time()
+        with self._lock:
+            if int(now) != self._second:
+                self._begin_second(now)
 
     def _text(self, line: dict[str, Any]) -> str:
         moment = datetime.datetime.fromtimestamp(line.pop("time"), datetime.timezone.utc)

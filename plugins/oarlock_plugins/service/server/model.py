@@ -14,11 +14,16 @@ from oarlock_plugins.service.server.protocol import Signature
 
 @dataclass(eq=False)
 class Live:
-    """The version that answers."""
+    """The version that answers.
+
+    Attributes:
+        older: the versions before it that may be served too, when its signature was compared with theirs.
+    """
 
     number: int
     bundle: Bundle
     batcher: Batcher
+    older: list[int]
     since: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:

@@ -6,7 +6,10 @@ the tensors follow in the order in which the JSON names them.
 
 from __future__ import annotations
 
+import itertools
 import json
+import operator
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +25,9 @@ from oarlock_plugins.service.server.tensors import from_bytes, from_json, shape_
 _NONE: Mapping[str, Any] = {}
 # The JSON of requests in bytes is remembered up to this size, and so many of them.
 _SHORT, _MOST_LAYOUTS = 1 << 10, 256
+# Lists, objects and texts, besides the lists of nested values: each takes many times its bytes.
+_MOST_PARTS = 100_000
+_NUMBERS = re.compile(rb"\[[-+.\deE,\s]{100,}\]")
 
 
 @dataclass(slots=True)
@@ -102,6 +108,8 @@ def read_request(body: bytes, header_length: bytes | None, signature: Signature,
         known = signature.layouts.get(text)
         if known is not None and known.length == len(tail):
             return known.over(tail)
+    if len(text) > _MOST_PARTS:
+        _check_parts(text, signature, max_rows)
     try:
         given = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -114,7 +122,7 @@ def read_request(body: bytes, header_length: bytes | None, signature: Signature,
     id_ = given.get("id")
     if id_ is not None and type(id_) is not str:
         raise malformed("expected 'id' to be a text")
-    # NumPy takes true for 1. Two letters that no number has are found faster than the words.
+    # `struct` takes true for 1. Two letters that no number has are found faster than the words.
     has_booleans = (b"r" in text and b"true" in text) or (b"l" in text and b"false" in text)
     inputs, rows = _inputs(given, tail, signature, max_rows, has_booleans)
     outputs = _outputs(given, parameters, signature)
@@ -143,6 +151,18 @@ def _split(body: bytes, header_length: bytes) -> tuple[bytes, memoryview]:
     return body[:length], memoryview(body)[length:]
 
 
+def _check_parts(text: bytes, signature: Signature, max_rows: int) -> None:
+    """Refuse before it is parsed what has more parts than any request."""
+    most = _MOST_PARTS
+    for spec in signature.inputs.values():
+        sizes = (size if size >= 0 else len(text) for size in spec.shape[:-1])
+        most += sum(itertools.accumulate([max_rows, *sizes], operator.mul))
+    if sum(text.count(mark) for mark in (b"{", b"[", b'"')) > most:
+        raise malformed(
+            f"the JSON has more than {most} lists, objects and texts, and so more than a request for this model"
+        )
+
+
 def _no_key_twice(text: bytes) -> None:
     """Of two equal keys parsers disagree which one counts; orjson keeps the last and says nothing."""
 
@@ -153,7 +173,7 @@ def _no_key_twice(text: bytes) -> None:
         return found
 
     try:
-        json.loads(text, object_pairs_hook=unique)
+        json.loads(_NUMBERS.sub(b"[]", text), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise malformed("the body is nested too deeply, or not JSON") from error
 

@@ -13,7 +13,15 @@ from typing import Any
 from oarlock import UserError, nearest
 from oarlock_plugins.service import models
 from oarlock_plugins.service.server.batching import Batcher
-from oarlock_plugins.service.server.loading import BadVersion, Loaded, fingerprint, load
+from oarlock_plugins.service.server.loading import (
+    Loaded,
+    OtherSignature,
+    check_signature,
+    fingerprints,
+    judged,
+    judged_by,
+    load,
+)
 from oarlock_plugins.service.server.logs import Log, where
 from oarlock_plugins.service.server.metrics import Metrics, ModelMetrics
 from oarlock_plugins.service.server.model import Live, Model
@@ -116,11 +124,11 @@ class Repository:
         model.withdrawn = withdrawn
         model.bad = {number: bad for number, bad in model.bad.items() if number in candidates}
         for number in candidates:
-            if model.live and number == model.live.number:
+            if model.live and number == model.live.number and await self._stays(model.live, folder, candidates):
                 break
-            loaded = await self._try(model, folder, number)
+            loaded = await self._try(model, folder, number, candidates)
             if loaded is not None:
-                self._swap(model, loaded)
+                self._swap(model, loaded, candidates)
                 break
         else:
             if model.live:
@@ -129,29 +137,44 @@ class Repository:
         self._metrics.version.labels(model.name).set(model.live.number if model.live else 0)
         self._metrics.bad.labels(model.name).set(len(model.bad))
 
-    async def _try(self, model: Model, folder: Path, number: int) -> Loaded | None:
-        """Load a version, unless it was bad and is the same still."""
-        prints = await self._off_loop(fingerprint, folder / str(number))
+    async def _try(self, model: Model, folder: Path, number: int, candidates: list[int]) -> Loaded | None:
+        """Load a version, unless it was bad and what it was judged by is the same still."""
         known = model.bad.get(number)
-        if known is not None and known.fingerprint == prints:
-            return None
+        if known is not None:
+            now = await self._off_loop(fingerprints, folder, judged_by(number, known.older, candidates))
+            if known.prints != now:
+                known = None
+            elif known.waits:
+                return None
+        prints = await self._off_loop(fingerprints, folder, [one for one in candidates if one <= number])
         try:
             loaded = await self._off_loop(load, folder, number, self._settings)
         except Exception as error:  # whatever an engine raises; the one that serves goes on
-            text = " ".join(str(error).split())[:1000] or type(error).__name__
-            model.bad[number] = BadVersion(text, prints)
-            self._metrics.refusals.labels(model.name).inc()
-            self._log("error", "version_refused", model=model.name, version=number, error=text,
-                      serving=model.live.number if model.live else None)  # fmt: skip
+            bad = model.bad[number] = judged(error, number, prints, known)
+            if known is None or known.error != bad.error:
+                self._metrics.refusals.labels(model.name).inc()
+                self._log("error", "version_refused", model=model.name, version=number, error=bad.error,
+                          serving=model.live.number if model.live else None)  # fmt: skip
             return None
         model.bad.pop(number, None)
         return loaded
 
-    def _swap(self, model: Model, loaded: Loaded) -> None:
+    async def _stays(self, live: Live, folder: Path, candidates: list[int]) -> bool:
+        """Whether the version that serves has the right signature still; an older one may have been restored."""
+        older = _before(live.number, candidates)
+        if older != live.older and not self._settings.any_signature:
+            try:
+                await self._off_loop(check_signature, folder, live.number, live.bundle)
+            except OtherSignature:
+                return False
+        live.older = older
+        return True
+
+    def _swap(self, model: Model, loaded: Loaded, candidates: list[int]) -> None:
         """From this line on requests go to the new version; the old one computes what it has accepted."""
         names = [spec.name for spec in loaded.bundle.inputs]
         old, batcher = model.live, Batcher(loaded.engines, names, self._settings, model.metrics.on_batch)
-        model.live = Live(loaded.number, loaded.bundle, batcher)
+        model.live = Live(loaded.number, loaded.bundle, batcher, _before(loaded.number, candidates))
         self._metrics.swaps.labels(model.name).inc()
         self._log("info", "version_live", model=model.name, version=loaded.number,
                   before=old.number if old else None, load_seconds=round(loaded.seconds, 3))  # fmt: skip
@@ -177,6 +200,10 @@ class Repository:
         if problem != self._problem:
             self._problem = problem
             self._log("error", "folder_unreadable", error=problem)
+
+
+def _before(number: int, candidates: list[int]) -> list[int]:
+    return [one for one in candidates if one < number]
 
 
 def _state_of(folder: Path) -> tuple[list[int], dict[int, str], list[int]]:

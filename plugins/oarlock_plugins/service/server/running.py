@@ -110,7 +110,7 @@ def run(application: Application, listener: socket.socket, drain_delay: float, g
     config = uvicorn.Config(
         application, http=functools.partial(Connection, application),  # type: ignore[arg-type]
         ws="none", lifespan="on", log_config=None, access_log=False, proxy_headers=False, server_header=False,
-        timeout_keep_alive=int(application.settings.idle_seconds), timeout_graceful_shutdown=int(grace),
+        timeout_keep_alive=application.settings.idle_seconds, timeout_graceful_shutdown=grace,  # type: ignore[arg-type]
     )  # fmt: skip
     leave_alone()
     with contextlib.suppress(KeyboardInterrupt):

@@ -22,10 +22,10 @@ class Settings:
         max_request_rows: of one request.
         max_body_bytes: of one request, and of what a compressed one unpacks to.
         max_queue_requests, max_queue_rows: that wait for one model.
-        max_queue_bytes: of all requests in the server.
+        max_queue_bytes: of all requests in the server; several large ones that are still being sent have half of it.
         target_seconds: as many requests are in the server as it answers in this time, and no fewer than a batch.
         standing_seconds: how long there may be more: a burst is let in, and an overload is not.
-        deadline_seconds: from a request's last byte to its answer.
+        deadline_seconds: a request may wait from its last byte to the beginning of its computation.
         header_seconds, body_seconds: to send the head of a request, and its body.
         idle_seconds: an unused connection stays open.
         max_connections: that are open at once.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import struct
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,12 @@ import numpy as np
 from oarlock_plugins.service.bundle import TensorSpec
 from oarlock_plugins.service.server.refusals import malformed
 
-# Kinds of NumPy's types that a kind of ours takes from JSON; whole numbers take whole numbers.
-_ALLOWED = {"f": "fiu", "b": "b"}
+# What the kinds of NumPy's types take from JSON.
+_TYPES: dict[str, tuple[set[type], str]] = {"f": ({float, int}, "numbers"), "b": ({bool}, "true and false")}
+_WHOLE: tuple[set[type], str] = {int}, "whole numbers"
+# As `struct` calls the types.
+_FORMATS = {"bool": "?", "uint8": "B", "uint16": "H", "uint32": "I", "uint64": "Q", "int8": "b", "int16": "h", "int32": "i",
+            "int64": "q", "float16": "e", "float32": "f", "float64": "d"}  # fmt: skip
 
 
 def shape_of(given: Any, spec: TensorSpec, max_rows: int) -> tuple[int, ...]:
@@ -47,48 +53,48 @@ def _wanted(spec: TensorSpec) -> str:
 def from_json(data: Any, shape: tuple[int, ...], spec: TensorSpec, has_booleans: bool) -> np.ndarray:
     """Numbers, flat or nested as the shape is, as an array.
 
+    `struct` packs them in a fraction of NumPy's time, and nothing but numbers: of texts NumPy would make an array of texts,
+    each as large as the longest.
+
     Args:
-        has_booleans: whether a true or a false is somewhere in the request: NumPy takes them for numbers.
+        has_booleans: whether a true or a false is somewhere in the request: `struct` takes them for numbers.
 
     Raises:
         Refused: they are no numbers of this type, or too few or too many.
     """
     if type(data) is not list:
         raise malformed(f"input '{spec.name}': expected 'data' to be a list")
+    values = _flat(data, shape)
+    if values is None:
+        raise malformed(f"input '{spec.name}': 'data', a list of {len(data)}, is neither nested as its shape {list(shape)} is, "
+                        f"nor {math.prod(shape)} values in a row")  # fmt: skip
+    if has_booleans or spec.dtype == "bool":  # for which it takes anything
+        _check_types(values, spec)
     try:
-        found = np.array(data)
-    except (ValueError, OverflowError, RecursionError) as error:
-        raise malformed(f"input '{spec.name}': 'data' is neither flat nor nested as its shape is") from error
-    if found.shape != shape and (found.ndim != 1 or len(found) != math.prod(shape)):
-        raise malformed(f"input '{spec.name}': values of shape {list(found.shape)}; expected {list(shape)}, or "
-                        f"{math.prod(shape)} of them in a row")  # fmt: skip
-    dtype = np.dtype(spec.dtype)
-    kind = dtype.kind
-    if found.dtype.kind not in _ALLOWED.get(kind, "iu") or (has_booleans and kind != "b" and _any_boolean(data)):
-        what = {"f": "numbers", "b": "true and false"}.get(kind, "whole numbers")
+        packed = struct.pack(f"={len(values)}{_FORMATS[spec.dtype]}", *values)
+    except (struct.error, OverflowError) as error:
+        _check_types(values, spec)
+        raise malformed(f"input '{spec.name}': a value is too large for {spec.datatype}") from error
+    return np.frombuffer(packed, spec.dtype).reshape(shape)
+
+
+def _flat(data: list[Any], shape: tuple[int, ...]) -> list[Any] | None:
+    """The values in a row; None where they are neither that nor nested as the shape is."""
+    if not data or type(data[0]) is not list:
+        return data if len(data) == math.prod(shape) else None
+    if len(data) != shape[0]:
+        return None
+    for size in shape[1:]:
+        if not all(type(one) is list and len(one) == size for one in data):
+            return None
+        data = list(itertools.chain.from_iterable(data))
+    return data
+
+
+def _check_types(values: list[Any], spec: TensorSpec) -> None:
+    types, what = _TYPES.get(np.dtype(spec.dtype).kind, _WHOLE)
+    if not types.issuperset(map(type, values)):
         raise malformed(f"input '{spec.name}': expected {what}, which is what {spec.datatype} holds")
-    return _cast(found, dtype, spec).reshape(shape)
-
-
-def _cast(found: np.ndarray, dtype: np.dtype, spec: TensorSpec) -> np.ndarray:
-    kind = dtype.kind
-    if kind == "f":
-        with np.errstate(over="ignore"):
-            cast = found.astype(dtype, copy=False)
-        # JSON has no infinity, so it came of the cast; a sum of smaller floats does not overflow.
-        fits = dtype.itemsize == 8 or math.isfinite(cast.sum(dtype="float64"))
-    elif kind == "b":
-        return found
-    else:
-        bounds = np.iinfo(dtype)
-        fits, cast = int(found.min()) >= bounds.min and int(found.max()) <= bounds.max, found.astype(dtype, copy=False)
-    if not fits:
-        raise malformed(f"input '{spec.name}': a value is too large for {spec.datatype}")
-    return cast
-
-
-def _any_boolean(data: list[Any]) -> bool:
-    return any(_any_boolean(one) if isinstance(one, list) else isinstance(one, bool) for one in data)
 
 
 def from_bytes(raw: memoryview, shape: tuple[int, ...], spec: TensorSpec) -> np.ndarray:

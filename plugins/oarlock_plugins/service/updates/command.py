@@ -27,6 +27,9 @@ def configure(parser):
                         "by up to D (default: 0)")  # fmt: skip
     parser.add_argument("--least-fit", type=float, default=0.5, metavar="SHARE", help="how far the model must get on the new "
                         "rows, once trained on them, as a share of its metric on the hold-out (default: 0.5)")  # fmt: skip
+    parser.add_argument(
+        "--any-signature", action="store_true", help="take for live what a server with --any-signature does"
+    )
 
 
 def run(args):
@@ -45,10 +48,8 @@ def run(args):
     holdout, still_more = sorted_out(args.holdout)
     if not data:
         raise UserError("--data: expected files with new rows.")
-    if args.targets is not None and len(data) != 1:
-        raise UserError(f"--targets {args.targets}: it belongs to one .npy file; --data has {len(data)} files.")
     options = Options(data, args.targets, holdout, args.replay, args.batch_norm == "frozen", args.allow_loss,
-                      args.least_fit, [*args.overrides, *more, *still_more])  # fmt: skip
+                      args.least_fit, args.any_signature, [*args.overrides, *more, *still_more])  # fmt: skip
     model = models.find(args.models, args.name).absolute()
     require_converter()
     with held(model / "updates" / ".lock", f"{args.name}: another update of it is running."):

@@ -13,10 +13,13 @@ from oarlock_plugins.service import models
 def configure(parser):
     parser.add_argument("models", type=Path, metavar="MODELS_DIR", help="the folder of models")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--any-signature", action="store_true", help="take for live what a server with --any-signature does"
+    )
 
 
 def run(args):
-    found = {name: entries(args.models / name) for name in models.names(args.models)}
+    found = {name: entries(args.models / name, args.any_signature) for name in models.names(args.models)}
     if args.json:
         print(json.dumps(found, indent=2))
     else:
@@ -29,9 +32,10 @@ def run(args):
     return Exit.DONE
 
 
-def entries(model):
-    """The versions of a model, the newest first; the files of each are verified."""
+def entries(model, any_signature=False):
+    """The versions of a model, the newest first; the files of each are verified, and what is called live can be served."""
     from oarlock_plugins.service.bundle import open_bundle
+    from oarlock_plugins.service.updates.live import checked
 
     gone, listed, live = models.withdrawn(model), [], False
     for version in reversed(models.versions(model)):
@@ -43,7 +47,11 @@ def entries(model):
         else:
             entry |= {"monitor": bundle.monitor, "metrics": dict(bundle.metrics), "created": bundle.created}
             if version not in gone and not live:
-                live, entry["state"] = True, "live"
+                try:
+                    checked(model, version, any_signature)
+                    live, entry["state"] = True, "live"
+                except Damaged as error:
+                    entry |= {"state": "bad", "reason": str(error)}
         if version in gone:
             entry |= {"state": "withdrawn", "reason": gone[version].get("reason", "")}
         listed.append(entry)

@@ -45,8 +45,11 @@ class Reader:
         Raises:
             UserError: one cannot be read, or its rows are of another kind.
         """
-        parts = []
-        for path in _files(paths, option):
+        files, parts = _files(paths, option), []
+        if targets is not None and [path.suffix for path in files] != [".npy"]:
+            shown = ", ".join([*map(str, files[:5]), *(["…"] if len(files) > 5 else [])])
+            raise UserError(f"--targets {targets}: it belongs to one .npy file; {option} has {shown or 'no file'}.")
+        for path in files:
             try:
                 raw, where = self._raw(path, option, targets)
             except NoRows as error:
@@ -61,19 +64,21 @@ class Reader:
 
         if path.suffix in getattr(self._base, "reads", ()):
             return self._base.read_rows(str(path), option)
+        names = [one.name for one in self._inputs]
         if path.suffix == ".npz":
-            names = [one.name for one in self._inputs]
             arrays = read_npz(str(path), [*names, "targets"], option)
             wanted = arrays.pop("targets")
             return _paired(arrays if len(names) > 1 else arrays[names[0]], wanted, row(0)), row
+        if len(names) > 1:
+            raise UserError(f"{option} {path}: the model takes the inputs {', '.join(names)}; expected an .npz file with "
+                            "them and with targets.")  # fmt: skip
         if path.suffix == ".npy":
             if targets is None:
                 raise UserError(f"{option} {path}: an .npy file holds the inputs alone; give --targets FILE.npy too.")
             return _paired(read_npy(str(path), option), read_npy(str(targets), "--targets"), row(0)), row
         table = read_table(str(path), ",", option)
         texts = table.column(TARGET, "the target column")
-        names = [name for name in table.columns if name != TARGET]
-        values = np.stack([table.numbers(name, option) for name in names], axis=1)
+        values = np.stack([table.numbers(name, option) for name in table.columns if name != TARGET], axis=1)
         if self._data.class_names is not None:
             return Arrays(values, np.array(texts)), table.where
         return Arrays(values, table.numbers(TARGET, option)), table.where

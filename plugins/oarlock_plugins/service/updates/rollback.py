@@ -15,6 +15,9 @@ def configure(parser):
     which.add_argument("--to", type=int, metavar="VERSION", help="this version is live afterwards (default: the one "
                        "before the live one)")  # fmt: skip
     which.add_argument("--restore", type=int, metavar="VERSION", help="let a withdrawn version be served again")
+    parser.add_argument(
+        "--any-signature", action="store_true", help="take for live what a server with --any-signature does"
+    )
     parser.add_argument("--reason", default="", metavar="TEXT", help="why; it is kept with the withdrawn version")
 
 
@@ -24,33 +27,36 @@ def run(args):
     model = models.find(args.models, args.name)
     with held(model / ".rollback.lock", f"{args.name}: another rollback of it is being made; try again."):
         if args.restore is not None:
-            restore(model, args.restore)
+            restore(model, args.restore, args.any_signature)
         else:
-            withdraw(model, args.to, args.reason)
+            withdraw(model, args.to, args.reason, args.any_signature)
     return Exit.DONE
 
 
-def withdraw(model, target, reason):
-    """Withdraw what is above `target`, or the live version, if what is live afterwards can be served.
+def withdraw(model, target, reason, any_signature=False):
+    """Withdraw what is above `target`, by default the version before the live one, if that can be served.
 
     Raises:
         UserError: it cannot, or there is nothing to go back to.
     """
+    from oarlock_plugins.service.updates.live import live
+
     candidates = models.candidates(model)
     if not candidates:
         raise UserError(f"{model.name}: no version of it is live.\n{_restorable(model)}".rstrip())
+    now, _ = live(model, any_signature)
     if target is None:
-        if len(candidates) == 1:
-            raise UserError(f"{model.name}: version {candidates[0]} is live, and there is none before it to go back to."
+        target = next((one for one in candidates if one < now), None)
+        if target is None:
+            raise UserError(f"{model.name}: version {now} is live, and there is none before it to go back to."
                             f"\n{_restorable(model)}".rstrip())  # fmt: skip
-        target = candidates[1]
     _known(model, target, "--to")
     if target not in candidates:
         raise UserError(f"--to {target}: version {target} of {model.name} is withdrawn.\n"
                         f"Restore it first: {_command(model)} --restore {target}")  # fmt: skip
-    if target == candidates[0]:
+    if target == now:
         raise UserError(f"--to {target}: version {target} of {model.name} is live already.")
-    _must_serve(model, target)
+    _must_serve(model, target, any_signature)
     # From below, so that the live version changes once, with the last of them.
     for version in sorted(one for one in candidates if one > target):
         models.withdraw(model, version, reason or f"rolled back to {target}")
@@ -58,28 +64,30 @@ def withdraw(model, target, reason):
     print(f"live: {model.name} version {target}")
 
 
-def restore(model, version):
+def restore(model, version, any_signature=False):
     """Let a withdrawn version be served again, if it can be.
 
     Raises:
         UserError: it cannot, or is not withdrawn.
     """
+    from oarlock_plugins.service.updates.live import live
+
     _known(model, version, "--restore")
     gone = models.withdrawn(model)
     if version not in gone:
         raise UserError(f"--restore {version}: it is not withdrawn. "
                         f"{nearest(str(version), map(str, gone)) if gone else 'No version is.'}")  # fmt: skip
-    _must_serve(model, version)
+    _must_serve(model, version, any_signature)
     models.restore(model, version)
     print(f"restored: {model.name} version {version}")
-    print(f"live: {model.name} version {models.candidates(model)[0]}")
+    print(f"live: {model.name} version {live(model, any_signature)[0]}")
 
 
-def _must_serve(model, version):
+def _must_serve(model, version, any_signature):
     from oarlock_plugins.service.updates.live import checked
 
     try:
-        checked(model, version)
+        checked(model, version, any_signature)
     except Damaged as error:
         raise UserError(f"{model.name} version {version} cannot be served: {error}.\n"
                         "Nothing was changed; name another version.") from error  # fmt: skip

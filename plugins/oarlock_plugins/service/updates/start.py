@@ -32,6 +32,7 @@ class Options:
         frozen: whether BatchNorm keeps its statistics.
         allow_loss: by how much the metric may be worse.
         least_fit: the share of what it reaches on the hold-out that the candidate must reach on the new rows.
+        any_signature: whether the model is served with --any-signature.
         overrides: of the configuration.
     """
 
@@ -42,6 +43,7 @@ class Options:
     frozen: bool = False
     allow_loss: float = 0.0
     least_fit: float = 0.5
+    any_signature: bool = False
     overrides: Sequence[str] = field(default_factory=list)
 
 
@@ -81,7 +83,7 @@ def find_start(model: Path, options: Options) -> Start:
     Raises:
         UserError: the input is wrong.
     """
-    version, bundle = live(model)
+    version, bundle = live(model, options.any_signature)
     experiment = load_experiment(bundle.run)
     updated = plan.is_update(experiment)
     recorded = experiment.values["data"]

@@ -202,3 +202,47 @@ def test_the_log_as_text(serve, models):
     while 'request request_id="abc" status=200' not in service._log.read_text():
         assert time.monotonic() < deadline
     assert "info    version_live" in service._log.read_text()
+
+
+def test_the_log_says_how_many_lines_were_left_out(serve, models):
+    """When the second is over, and at the end."""
+    bundles.publish(models)
+    service = serve(models).wait("toy")
+    before = refused(service)
+
+    def ask(count):
+        with contextlib.closing(service.connect()) as connection:
+            for _ in range(count):
+                connection.request("POST", "/v2/models/toy/infer", b"{")
+                assert connection.getresponse().read()
+
+    ask(300)
+    service.until(lambda: refused(service) == before + 300, seconds=5)
+    assert len([line for line in service.log() if line.get("status") == 400]) < 300
+    ask(200)
+    assert service.stop() == 0
+    assert refused(service) == before + 500
+
+
+def refused(service):
+    """How many lines with status 400 there are or were left out."""
+    return sum(line.get("left_out", 1) for line in service.log() if line.get("status") == 400)
+
+
+def test_less_than_a_second_is_not_none(serve, models):
+    """Of what a connection may be idle, and a request take after the signal."""
+    bundles.publish(models, "slow", SLOW)
+    service = serve(models, "--idle-seconds", "0.9", "--grace", "0.9").wait("slow")
+    with socket.create_connection((service.host, service.port)) as client:
+        client.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        started = time.monotonic()
+        while client.recv(1 << 16):
+            pass
+        assert time.monotonic() - started > 0.6
+    with socket.create_connection((service.host, service.port)) as client:
+        client.sendall(b"POST /v2/models/slow/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1")
+        time.sleep(0.2)
+        started = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - started > 1

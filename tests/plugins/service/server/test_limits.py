@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import socket
@@ -14,7 +15,7 @@ import pytest
 
 from tests.plugins.service.server import bundles
 from tests.plugins.service.server.bundles import Network
-from tests.plugins.service.server.conftest import request_of
+from tests.plugins.service.server.conftest import receive_all, request_of
 from tests.plugins.service.server.malformed import http
 
 ROWS = Network().rows(1)
@@ -72,6 +73,57 @@ def test_a_full_queue_sheds_and_recovers(serve, models):
     assert refused < max(seconds for status, _, seconds in found if status == 200)
     assert service.metric("oarlock_refused_total", reason="queue_full") == statuses.count(503)
     assert service.infer(rows, name="slow")[0] == 200
+
+
+@contextlib.contextmanager
+def sending(service, requests):
+    """Connections that have sent this much, one each."""
+    with contextlib.ExitStack() as stack:
+        made = []
+        for data in requests:
+            made.append(stack.enter_context(socket.create_connection((service.host, service.port), timeout=10)))
+            made[-1].sendall(data)
+        yield made
+
+
+STALLED = [http(length=500), http(length="none", headers=[b"Transfer-Encoding: chunked"])]
+
+
+@pytest.mark.parametrize("token", [None, "word"])
+def test_who_still_sends_takes_nobodys_place(serve, models, token):
+    bundles.publish(models, "toy")
+    service = serve(models, env={"OARLOCK_TOKEN": token} if token else None)
+    bearer = {"Authorization": f"Bearer {token}"}
+    service.until(lambda: service.ask("GET", "/v2/models/toy/ready", headers=bearer)[0] == 200)
+    with sending(service, STALLED * 70):
+        time.sleep(0.3)
+        for _ in range(5):
+            assert service.json("POST", "/v2/models/toy/infer", request_of(ROWS), bearer)[0] == 200
+            time.sleep(0.05)
+
+
+def test_bodies_on_their_way_leave_room_for_others(serve, models):
+    bundles.publish(models, "toy")
+    service = serve(models, "--max-queue-bytes", "2000000", "--max-body-bytes", "1500000").wait("toy")
+    with sending(service, [http(length=1_000_000, body=b" " * 999_000)] * 2):
+        service.until(lambda: service.metric("oarlock_body_bytes") > 500_000)
+        time.sleep(0.3)
+        assert service.infer(ROWS)[0] == 200
+        assert service.infer(Network().rows(1000))[0] == 200
+    service.wait_metric(0, "oarlock_body_bytes")
+    body = json.dumps(request_of(ROWS)).encode()
+    assert service.ask("POST", "/v2/models/toy/infer", body + b" " * 1_400_000)[0] == 200  # one may have more than half
+
+
+def test_who_is_refused_and_does_not_send_the_rest_is_not_waited_for(serve, models):
+    bundles.publish(models, "slow", SLOW)
+    service = serve(models, "--max-batch-rows", "8", "--standing-seconds", "1", "--body-seconds", "0.5").wait("slow")
+    path, body = "/v2/models/slow/infer", json.dumps(request_of(SLOW.rows(8))).encode()
+    with sending(service, [http(path=path, body=body)] * 150):
+        time.sleep(1.2)
+        with sending(service, [http(path=path, body=body), http(path=path, length=500)]) as (whole, stalled):
+            assert b"faster than they can be answered" in receive_all(whole)
+            assert receive_all(stalled).startswith(b"HTTP/1.1 408 ")
 
 
 def test_deadlines(serve, models):

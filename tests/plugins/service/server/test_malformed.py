@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import collections
+import gzip
+import json
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
 from tests.plugins.service.server import bundles, malformed
 from tests.plugins.service.server.bundles import Network
+from tests.plugins.service.server.conftest import request_of
 
 ROWS = Network().rows(1)
 # A mutation can leave a request good, and a 404 is right for another path; some bytes are a request of GET.
@@ -103,3 +107,38 @@ def test_a_sample(serve, models):
 def test_a_thousand(serve, models):
     found = check(serve, models, 1000, 30)
     print({kind: dict(counts) for kind, counts in found.items()})
+
+
+def peak(service):
+    """The most bytes of memory that it has had."""
+    lines = Path(f"/proc/{service.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
+
+
+def test_what_is_small_packed_takes_no_memory(serve, models):
+    bundles.publish(models, "toy")
+    service = serve(models).wait("toy")
+    good = json.dumps(request_of(ROWS, id="HERE"))
+    for data, said in (
+        ('"' + "a" * 20_000 + '"' + ',""' * 8000, "nor 8 values in a row"),
+        ('"' + "a" * 2_000_000 + '"' + ',""' * 7, "expected numbers"),
+        ('"1"' + ",0" * 7, "expected numbers"),
+        ("[[]," * 5 + "0" + "]" * 5, "is neither nested as its shape"),
+        ('":",' + "[]," * 1_000_000 + "0", "lists, objects and texts"),
+        ('":",' + "{}," * 1_000_000 + "0", "lists, objects and texts"),
+        ('":",' + '"b",' * 1_000_000 + "0", "lists, objects and texts"),
+    ):
+        body = gzip.compress(good.replace(json.dumps(ROWS.ravel().tolist()), f"[{data}]").encode())
+        before = peak(service)
+        status, _, answer = service.ask("POST", "/v2/models/toy/infer", body, {"Content-Encoding": "gzip"})
+        assert (status, said in answer.decode()) == (400, True), answer
+        assert peak(service) < before + (60 << 20), said
+
+
+def test_a_key_that_stands_twice_is_found_beside_many_numbers(serve, models):
+    bundles.publish(models, "toy")
+    service = serve(models).wait("toy")
+    text = json.dumps(request_of(Network().rows(1024), id="a:b"))
+    assert service.ask("POST", "/v2/models/toy/infer", text)[0] == 200
+    status, _, answer = service.ask("POST", "/v2/models/toy/infer", text.replace('"shape"', '"shape": [1, 8], "shape"'))
+    assert (status, b"a key stands twice" in answer) == (400, True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import resource
 import shutil
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -295,6 +297,33 @@ def test_a_signature_may_change_only_by_request(serve, models):
     assert service.infer(ROWS)[1]["model_version"] == "1"
     other = serve(models, "--any-signature").wait("toy", version=2)
     assert other.infer(Network((9, 4)).rows(1))[0] == 200
+
+
+def test_a_signature_is_judged_anew_when_the_oldest_version_is_another(serve, models):
+    bundles.publish(models)
+    put(models, 2, lambda scratch: write_network(scratch, Network((9, 4), shift=2)))
+    service = serve(models).wait("toy", version=1)
+    service.line(event="version_refused", version=2)
+    folder_of.withdraw(models / "toy", 1, "replaced")
+    service.wait("toy", version=2)
+    folder_of.restore(models / "toy", 1)
+    service.wait("toy", version=1)
+    assert not [line for line in service.log() if line["event"] == "no_version"]
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="the system cannot limit another process")
+def test_a_version_for_which_memory_was_short_is_tried_again(serve, models):
+    bundles.publish(models)
+    service = serve(models).wait("toy", version=1)
+    pages = int(Path(f"/proc/{service.process.pid}/statm").read_text().split()[0])
+    before = resource.prlimit(service.process.pid, resource.RLIMIT_AS)
+    limit = pages * resource.getpagesize() + (256 << 10)
+    resource.prlimit(service.process.pid, resource.RLIMIT_AS, (limit, before[1]))
+    bundles.publish(models)
+    service.line(event="version_refused", version=2, serving=1)
+    resource.prlimit(service.process.pid, resource.RLIMIT_AS, before)
+    service.wait("toy", version=2)
+    service.wait_metric(0, "oarlock_bad_versions", model="toy")
 
 
 def test_a_folder_that_cannot_be_read_stops_nothing(serve, models):

@@ -1,12 +1,15 @@
 """Which version is live: going back, restoring, and what cannot be."""
 
 import json
+import random
 import shutil
 
 import pytest
 
 from oarlock_plugins.service import models
-from tests.plugins.service.server.bundles import publish
+from tests.plugins.service.server.bundles import Network, publish
+from tests.plugins.service.server.conftest import Service
+from tests.plugins.service.server.test_versions import BAD
 
 
 @pytest.fixture
@@ -43,6 +46,37 @@ def test_back_over_several_versions(rollback, folder):
     assert {version: entry["reason"] for version, entry in models.withdrawn(folder / "toy").items()} == {
         2: "rolled back to 1", 3: "rolled back to 1",
     }  # fmt: skip
+
+
+def test_the_live_version_is_the_one_that_a_server_serves(rollback, folder, oarlock, tmp_path):
+    """Above it are versions that are bad in all ways; they are withdrawn with it."""
+    for number, make in enumerate(BAD, 4):
+        make(folder, number, random.Random(number))
+    listed = json.loads(oarlock("models", folder, "--json").stdout)["toy"]
+    assert {entry["state"] for entry in listed[:-3]} == {"bad", "damaged"}
+    assert [entry["state"] for entry in listed[-3:]] == ["live", "earlier", "earlier"]
+    service = Service(folder, tmp_path / "serve.log").wait("toy", version=3)
+    try:
+        assert "version 3 of toy is live already" in rollback("--to", 3).stderr
+        assert "toy version 4 cannot be served: 4: " in rollback("--to", 4).stderr
+        done = rollback()
+        above = [f"withdrawn: toy version {number}" for number in range(3, 4 + len(BAD))]
+        assert (done.returncode, done.stdout.splitlines()) == (0, [*above, "live: toy version 2"])
+        service.wait("toy", version=2)
+    finally:
+        service.stop()
+
+
+def test_another_signature_where_a_server_takes_any(rollback, folder, oarlock):
+    publish(folder, network=Network((9, 4)))
+    found = oarlock("models", folder).stdout.splitlines()
+    assert "bad: 4: its inputs are x FP32 [rows, 9], those of version 1 are x FP32 [rows, 8]." in found[0]
+    assert found[1].endswith("live")
+    assert oarlock("models", folder, "--any-signature").stdout.splitlines()[0].endswith("live")
+    assert "--to 3: version 3 of toy is live already." in rollback("--to", 3).stderr
+    assert rollback("--any-signature").stdout == "withdrawn: toy version 4\nlive: toy version 3\n"
+    assert "toy version 4 cannot be served" in rollback("--restore", 4).stderr
+    assert rollback("--restore", 4, "--any-signature").stdout == "restored: toy version 4\nlive: toy version 4\n"
 
 
 def test_the_live_version_changes_once(folder, monkeypatch):
@@ -105,8 +139,6 @@ def test_a_version_that_cannot_be_served_does_not_become_live(rollback, folder, 
 
 def publish_wrong(folder):
     """Version 2 with another reference than its network's answers."""
-    from tests.plugins.service.server.bundles import Network
-
     network = Network()
     publish(folder / "elsewhere", network=network, answers=network(network.rows(4)) + 1)
     (folder / "elsewhere" / "toy" / "1").rename(folder / "toy" / "2")

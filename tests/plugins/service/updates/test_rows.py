@@ -109,6 +109,46 @@ def test_csv_npy_and_folders(tmp_path):
     assert len(read([tmp_path / "in"], "--data")) == 2
 
 
+def test_targets_are_those_of_one_npy_file(tmp_path):
+    read = reader(IMAGE, class_names=["no", "yes"]).read
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", np.ones((2, 4)))
+    np.save(tmp_path / "y.npy", np.array(["no", "yes"]))
+    assert len(read([tmp_path / "in"], "--data", tmp_path / "y.npy")) == 2
+    np.save(tmp_path / "in" / "b.npy", np.ones((2, 4)))
+    np.savez(tmp_path / "c.npz", inputs=np.ones((2, 4)), targets=[0, 1])
+    for paths, shown in (
+        (["in"], r"\S+a\.npy, \S+b\.npy"),
+        (["c.npz"], r"\S+c\.npz"),
+        (["in/a.npy", "c.npz"], r"\S+c\.npz"),
+    ):
+        with pytest.raises(oarlock.UserError, match=rf"y\.npy: it belongs to one \.npy file; --data has .*{shown}\.$"):
+            read([tmp_path / path for path in paths], "--data", tmp_path / "y.npy")
+
+
+def test_several_inputs_are_in_an_npz_file(tmp_path):
+    read = reader((TensorSpec("a", "float32", (2,)), TensorSpec("b", "float32", (1,))), class_names=["no", "yes"]).read
+    np.savez(tmp_path / "rows.npz", a=np.ones((2, 2)), b=np.ones((2, 1)), targets=[0, 1])
+    assert sorted(read([tmp_path / "rows.npz"], "--data").inputs) == ["a", "b"]
+    np.save(tmp_path / "rows.npy", np.ones((2, 2)))
+    np.save(tmp_path / "y.npy", [0, 1])
+    (tmp_path / "rows.csv").write_text("a,b,target\n1,2,no\n")
+    for name, targets in (("rows.npy", tmp_path / "y.npy"), ("rows.csv", None)):
+        with pytest.raises(
+            oarlock.UserError, match=rf"{name}: the model takes the inputs a, b; expected an \.npz file"
+        ):
+            read([tmp_path / name], "--data", targets)
+
+
+def test_numbers_are_names_where_a_class_is_called_by_one(tmp_path):
+    path, read = tmp_path / "a.csv", reader(IMAGE, class_names=["1", "2", "3"]).read
+    path.write_text("a,b,target,c,d\n" + "".join(f"1,2,{name},3,4\n" for name in (1, 2, 1)))
+    assert read([path], "--data").targets.tolist() == [0, 1, 0]
+    path.write_text(path.read_text() + "1,2,0,3,4\n")
+    with pytest.raises(oarlock.UserError, match=r"a\.csv, line 5: '0' is no class\. Valid: 1, 2, 3\."):
+        read([path], "--data")
+
+
 def test_values_to_predict(tmp_path):
     read = reader((TensorSpec("inputs", "float32", (2,)),), output_shape=(1,)).read
     (tmp_path / "a.csv").write_text("a,b,target\n1,2,0.5\n5,6,7\n")

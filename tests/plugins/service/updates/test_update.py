@@ -18,6 +18,7 @@ from oarlock_plugins.service.updates.compare import Comparison
 from oarlock_plugins.service.updates.plan import planned
 from oarlock_plugins.service.updates.store import keep
 from tests.conftest import environment
+from tests.plugins.service.server.bundles import Network, publish
 from tests.plugins.service.updates.conftest import write
 
 
@@ -172,6 +173,10 @@ def test_rows_that_cannot_be_learned_from_are_bad_input(update, digits, tmp_path
         (["good", "--replay", "2"], r"--replay 2: expected a share between 0 and 1"),
         (["good", "--allow-loss", "nan"], r"--allow-loss nan: expected 0 or more"),
         (["good", "--holdout", "none.npz"], r"--holdout=none\.npz: there is no such file"),
+        (
+            ["good", "--targets", "y.npy"],
+            r"--targets y\.npy: it belongs to one \.npy file; --data has \S+good\.npz\.\n",
+        ),
         (["none.txt"], r"there is no such file|expected \.csv, \.npy, \.npz"),
     ],
 )
@@ -188,6 +193,17 @@ def test_a_folder_without_rows_is_nothing_to_do(update, digits, tmp_path):
     done = update(tmp_path / "incoming")
     assert (done.returncode, done.stdout) == (0, "nothing to do: of 0 rows none is new (0 known, 0 held out); "
                                               "digits version 1 stays live\n")  # fmt: skip
+
+
+def test_it_goes_on_from_what_a_server_serves(update, digits):
+    publish(digits.models, "digits", Network())
+    done = update("first")
+    assert (done.returncode, done.stdout) == (0, "nothing to do: of 100 rows none is new (100 known, 0 held out); "
+                                              "digits version 1 stays live\n")  # fmt: skip
+    assert "digits 2: its inputs are x FP32 [rows, 8], those of version 1 are inputs UINT8 [rows, 8, 8]." in done.stderr
+    done = update("first", "--any-signature")
+    assert done.returncode == 2
+    assert "2/run" in done.stderr  # which a bundle without a run has not
 
 
 @pytest.mark.long

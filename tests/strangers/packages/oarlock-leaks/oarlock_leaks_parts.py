@@ -48,6 +48,61 @@ class DefaultArgument:
 
 
 @component
+class KeywordDefault:
+    """The same behind a star."""
+
+    @hookimpl
+    def on_evaluation_end(self, run, *, metrics=None):
+        raise AssertionError("nobody can call this")
+
+
+@component
+class KeywordOnly:
+    """An argument that is taken by its name only."""
+
+    @hookimpl
+    def on_step_end(self, *, run):
+        raise AssertionError("nobody can call this")
+
+
+@component
+class MistypedKeyword:
+    """runs for run, behind a star."""
+
+    @hookimpl
+    def on_step_end(self, *, runs):
+        raise AssertionError("nobody can call this")
+
+
+@component
+class Yields:
+    """A wrapper that is not marked as one."""
+
+    @hookimpl
+    def on_step_end(self, run):
+        yield
+
+
+@component
+class Awaits:
+    """Nobody awaits it."""
+
+    @hookimpl
+    async def compute_penalty(self, model):
+        raise AssertionError("nobody can call this")
+
+
+@component
+class Property:
+    """A hook that is no method."""
+
+    @property
+    @hookimpl
+    def on_step_end(self):
+        raise AssertionError("nobody can call this")
+
+
+@component
 class ModuleHook:
     """A module's hook in a class."""
 
@@ -107,6 +162,12 @@ def register_components(register):
     register("callback/unmarked", Unmarked)
     register("callback/mistyped_argument", MistypedArgument)
     register("callback/default_argument", DefaultArgument)
+    register("callback/keyword_default", KeywordDefault)
+    register("callback/keyword_only", KeywordOnly)
+    register("callback/mistyped_keyword", MistypedKeyword)
+    register("callback/yields", Yields)
+    register("callback/awaits", Awaits)
+    register("callback/property", Property)
     register("callback/module_hook", ModuleHook)
     register("callback/hook_field", HookField)
     register("callback/hidden_field", HiddenField)

@@ -1,0 +1,61 @@
+"""Components with options of every kind pass the kit's checks of options, and say which value is none of theirs."""
+
+from __future__ import annotations
+
+from oarlock.testing import Subject, checks_for
+from tests.conftest import install
+
+FIELDS = r'''
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import List, Tuple
+from oarlock import component, hookimpl
+
+@dataclass
+class Stage:
+    width: int = 8
+    note: str = "it's \\d"
+
+@component
+class Fields:
+    """Options of many kinds.
+
+    Args:
+        where: a path.
+        places: paths.
+        stages: dataclasses.
+        rows: lists of lists.
+        pair: a tuple.
+        pattern: with backslashes.
+        ending: with backslashes before quotes and at its end.
+    """
+
+    where: Path = Path("a folder")
+    places: List[Path] = field(default_factory=lambda: [Path("here"), Path("it's there")])
+    stages: List[Stage] = field(default_factory=lambda: [Stage(), Stage(4)])
+    rows: List[List[int]] = field(default_factory=lambda: [[1], [2, 3]])
+    pair: Tuple[int, int] = (1, 2)
+    pattern: str = "\\d+\\.\\w\\\\"
+    ending: str = "\\'a\\b\\\\'\\"
+
+@hookimpl
+def register_components(register):
+    register("callback/fields", Fields)
+'''
+
+
+def test_options_of_every_kind_pass_the_kit(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(install(tmp_path / "site", FIELDS)))
+    subject = Subject("callback/fields", (), tmp_path / "runs")
+    checks_for("callback/fields")["takes_its_options_from_the_command_line"](subject)
+
+
+def test_an_item_of_another_type_in_a_list_of_lists_is_named(ask, plugin):
+    line = "train --cfg job callback=[fields] callback.fields.rows="
+    good, wrong, alone = ask(plugin(FIELDS), f"{line}[[1],[2,4]]", f"{line}[[1],2]", f"{line}[1,[2]]")
+    assert good.code == 0
+    for answer, typed in ((wrong, "[[1],2]"), (alone, "[1,[2]]")):
+        assert (answer.code, answer.out) == (2, "")
+        assert answer.err.startswith(f"error: callback.fields.rows={typed}: ")
+        assert "int is not a ListConfig, list or tuple" in answer.err
+        assert len(answer.err.splitlines()) == 1
