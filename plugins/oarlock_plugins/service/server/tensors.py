@@ -66,8 +66,8 @@ def from_json(data: Any, shape: tuple[int, ...], spec: TensorSpec, has_booleans:
         raise malformed(f"input '{spec.name}': expected 'data' to be a list")
     values = _flat(data, shape)
     if values is None:
-        raise malformed(f"input '{spec.name}': 'data', a list of {len(data)}, is neither nested as its shape {list(shape)} is, "
-                        f"nor {math.prod(shape)} values in a row")  # fmt: skip
+        raise malformed(f"input '{spec.name}': 'data' is a list of {len(data)}; expected {list(shape)}, nested so or "
+                        f"{math.prod(shape)} values in a row")  # fmt: skip
     if has_booleans or spec.dtype == "bool":  # for which it takes anything
         _check_types(values, spec)
     try:

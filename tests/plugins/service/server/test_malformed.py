@@ -120,10 +120,10 @@ def test_what_is_small_packed_takes_no_memory(serve, models):
     service = serve(models).wait("toy")
     good = json.dumps(request_of(ROWS, id="HERE"))
     for data, said in (
-        ('"' + "a" * 20_000 + '"' + ',""' * 8000, "nor 8 values in a row"),
+        ('"' + "a" * 20_000 + '"' + ',""' * 8000, "or 8 values in a row"),
         ('"' + "a" * 2_000_000 + '"' + ',""' * 7, "expected numbers"),
         ('"1"' + ",0" * 7, "expected numbers"),
-        ("[[]," * 5 + "0" + "]" * 5, "is neither nested as its shape"),
+        ("[[]," * 5 + "0" + "]" * 5, "nested so or"),
         ('":",' + "[]," * 1_000_000 + "0", "lists, objects and texts"),
         ('":",' + "{}," * 1_000_000 + "0", "lists, objects and texts"),
         ('":",' + '"b",' * 1_000_000 + "0", "lists, objects and texts"),
