@@ -68,16 +68,16 @@ def test_each_run_of_a_process_is_the_one_that_it_would_be_alone(tmp_path):
 
 
 def test_what_differs_in_the_learning_rate_alone_is_not_traced_again(tmp_path, monkeypatch):
-    from oarlock_plugins.engines import step
+    from oarlock_plugins.engines import making
 
     made = []
 
-    class Counted(step.StepProgram):
+    class Counted(making.StepProgram):
         def __init__(self, *arguments):
             made.append(1)
             super().__init__(*arguments)
 
-    monkeypatch.setattr(step, "StepProgram", Counted)
+    monkeypatch.setattr(making, "StepProgram", Counted)
     runner = Runner()
     for number, rate in enumerate((0.1, 0.05, 0.01)):
         runner.train(experiment(f"optimizer.learning_rate={rate}", f"seed={number}"), tmp_path / str(number))

@@ -11,10 +11,11 @@ import numpy as np
 
 from oarlock import Batch, build_eager_evaluation, warn
 from oarlock_plugins.engines import private
+from oarlock_plugins.engines.making import MISTAKEN, MOST_KEPT, line_of, shapes
 from oarlock_plugins.engines.premise import Premise
 from oarlock_plugins.engines.probe import agree
 from oarlock_plugins.engines.programs import Untraceable, leaves
-from oarlock_plugins.engines.step import MISTAKEN, MOST_KEPT, MOST_PROGRAMS, CompiledStep, line_of, shapes
+from oarlock_plugins.engines.step import MOST_PROGRAMS, CompiledStep
 from oarlock_plugins.engines.traced import EvaluationProgram
 
 
@@ -59,8 +60,8 @@ class CompiledEvaluation:
 
     def _tried(self, batch: Batch, shapes: Any) -> EvaluationProgram | None:
         """A program that agrees with eager on this batch, or None; an earlier run's must agree to the bit."""
-        run, varied = self._run, self._training.varying
-        key = (self._training.identity, shapes)
+        run, varied = self._run, self._training.maker.varying
+        key = (self._training.maker.identity, shapes)
         kept: EvaluationProgram | None = run.kept.find("evaluation program", key)
         covered = kept is not None and kept.tried.covers(varied)
         if kept is not None and covered and not kept.tried.due() and kept.adopt(run):

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from oarlock import Batch, Rows, UserError, build_eager_step, each, warn
 from oarlock_plugins.engines import private
 from oarlock_plugins.engines.bystanders import may_touch
-from oarlock_plugins.engines.flat import FlatMemory
-from oarlock_plugins.engines.identity import identity, varying
+from oarlock_plugins.engines.making import Maker, shapes
 from oarlock_plugins.engines.premise import Premise
-from oarlock_plugins.engines.probe import Tensors, compare, reads_of
-from oarlock_plugins.engines.programs import Untraceable, leaves
 from oarlock_plugins.engines.traced import StepProgram
 
-# Programs that a process keeps for runs like the one that they were made for.
-MOST_KEPT = 32
 # Programs of one run, one for each set of shapes; a run with more makes the steps of the others eagerly.
 MOST_PROGRAMS = 8
 # Hooks between two steps, whose callbacks may change what a program holds.
 MOMENTS = ("on_epoch_start", "on_evaluation_start", "evaluate", "on_evaluation_end", "on_epoch_end", "on_checkpoint")
-MISTAKEN = (
-    "engine: this run needs a program of its own, which by its options it should not; runs before it in this process may "
-    "have been made by the wrong one. Repeat them with trainer.engine=eager."
-)
 
 
 def refusal(run: Any) -> str:
@@ -60,6 +49,7 @@ class CompiledStep:
     Attributes:
         run: the run.
         place: where it computes.
+        maker: makes its programs.
         draws: whether a step may draw random numbers; a program was seen to, or not.
 
     Args:
@@ -75,7 +65,7 @@ class CompiledStep:
         self.place = paddle.framework._current_expected_place()
         self._programs: dict[Any, StepProgram | None] = {}
         self._whole: Batch | None = None
-        self._memory = FlatMemory()
+        self.maker = Maker(run, self.place, self._eagerly)
         # What was found for rows of `_whole`, by their identity.
         self._ready: dict[Any, Ready] = {}
         self._decided = ""
@@ -87,23 +77,11 @@ class CompiledStep:
 
     @property
     def keeps_batches(self) -> bool:
-        """Whether somebody may hold on to a batch after its step, as a model of Python can."""
-        return self._decided != "compiled" and not self._foreseen and self._premise is None
+        """Whether somebody may hold on to a batch after its step, as a model of Python can.
 
-    @functools.cached_property
-    def _foreseen(self) -> bool:
-        """Whether runs like this one were compiled before; should it be eager after all, it gets batches of its own."""
-        return self.run.kept.find("compiled", self.identity) is not None
-
-    @functools.cached_property
-    def identity(self) -> str:
-        """What the run's programs are found by."""
-        return identity(self.run)
-
-    @functools.cached_property
-    def varying(self) -> dict[str, Any]:
-        """What the runs that share a program may have different."""
-        return varying(self.run)
+        Not where runs like this one were compiled before: should it be eager after all, it gets batches of its own.
+        """
+        return self._decided != "compiled" and not self.maker.foreseen and self._premise is None
 
     def __call__(self, batches: Sequence[Batch]) -> Any:
         key = id(batches[0]) if len(batches) == 1 else tuple(map(id, batches))
@@ -192,7 +170,7 @@ class CompiledStep:
         """A program for these shapes, tried; None where such steps are to be eager."""
         if self._decided == "eager" or len(self._programs) >= MOST_PROGRAMS:
             return None
-        program, reason = self._tried(batches)
+        program, reason = self.maker.make(batches)
         if program is not None and self.run.recorded_engine == "eager" and not self._decided:
             program, reason = None, "it was made so before it was resumed"
         if program is None:
@@ -216,135 +194,7 @@ class CompiledStep:
             warn(f"engine: steps with shapes beyond the first {MOST_PROGRAMS} are eager")
         return program
 
-    def _taken_over(self, key: Any, batches: Sequence[Batch]) -> StepProgram | None:
-        """The program of an earlier run of this process, where it makes the very steps of this one."""
-        run = self.run
-        program: StepProgram | None = run.kept.find("step program", key)
-        if program is None:
-            return None
-        covered = program.tried.covers(self.varying)
-        if covered and not program.tried.due():
-            run.optimizers[0].create_accumulators()
-            return program if program.adopt(run, self._memory) else None
-        before = Premise(run)
-        try:
-            run.optimizers[0].create_accumulators()
-            if not program.adopt(run, self._memory):
-                return None
-            step = program.step_of(batches)
-            # To the bit: a number that the program holds and this run has another of would show.
-            differs, program.draws = compare(
-                lambda: float(self._eagerly(batches).item()), lambda: float(step()), _changed(run),
-                _seeder(), steps=1, tolerance=0.0,
-            )  # fmt: skip
-        finally:
-            before.put_back()
-        if differs:
-            if covered:
-                warn(MISTAKEN)
-            return None
-        program.tried.add(self.varying)
-        return program
-
-    def _tried(self, batches: Sequence[Batch]) -> tuple[StepProgram | None, str]:
-        run = self.run
-        key = (self.identity, shapes(batches))
-        program = self._taken_over(key, batches)
-        if program is not None:
-            return program, ""
-        changed = self._changes(batches)
-        if changed:
-            return None, f"a step changes {', '.join(sorted(changed)[:3])}, which a program would freeze"
-        program, reason = self._traced(batches, self._memory)
-        if program is not None and key[0] and program.remember(run):
-            program.tried.add(self.varying)
-            run.kept.keep("step program", key, program, MOST_KEPT)
-            run.kept.keep("compiled", key[0], True, MOST_KEPT)
-        return program, reason
-
-    def _changes(self, batches: Sequence[Batch]) -> list[str]:
-        """What a step changes of Python's part of the run, each time. It is found out first: of some of it Paddle's tracing dies."""
-        self.run.optimizers[0].create_accumulators()
-        before, start = Premise(self.run), Tensors(_changed(self.run))
-        try:
-            self._eagerly(batches)
-            settled = Premise(self.run)
-            self._eagerly(batches)
-            return settled.changes() + settled.used()
-        finally:
-            start.put_back()
-            before.put_back()
-
-    def _traced(self, batches: Sequence[Batch], memory: FlatMemory | None) -> tuple[StepProgram | None, str]:
-        """A new program that agrees with eager; where it does not, without what may be moved to a memory."""
-        run = self.run
-        before = Premise(run)
-        try:
-            run.optimizers[0].create_accumulators()
-            with reads_of(run) as read:
-                program = StepProgram(run, batches, self.place, memory)
-        except UserError:
-            raise
-        except Untraceable as error:
-            return None, str(error)
-        except Exception as error:  # whatever a component's code may raise on a variable without a value
-            return None, f"it does not become a program: {type(error).__name__}: {line_of(error)}"
-        finally:
-            before.put_back()
-        if read:
-            return None, f"a step reads run.{min(read)}, which a program would freeze"
-        step = program.step_of(batches)
-
-        def compiled() -> float:
-            try:
-                return float(step())
-            except Exception as error:  # an operator of Paddle's, which no component called
-                raise Untraceable(f"{type(error).__name__}: {line_of(error)}") from error
-
-        draws = True
-        try:
-            differs, draws = compare(lambda: float(self._eagerly(batches).item()), compiled, _changed(run, program), _seeder(),
-                                     nudged=run.model.parameters())  # fmt: skip
-        except Untraceable as error:
-            differs = f"it does not run ({error})"
-        before.put_back()
-        if memory is not None and (differs or program.displaced()):
-            return self._traced(batches, None)
-        if differs:
-            return None, f"the program computes otherwise: {differs}"
-        program.draws = draws
-        return program, ""
-
-
-def shapes(batches: Sequence[Batch]) -> tuple[Any, ...]:
-    """What decides which program is for these micro-batches."""
-    return tuple((tuple(leaf.shape), leaf.dtype) for batch in batches for leaf in leaves(batch))
-
 
 def _own(batches: Sequence[Batch]) -> Sequence[Batch]:
     """The batches in memory of their own, for a model of Python that may keep them."""
     return [Batch(*(each(tree, lambda leaf: leaf.clone()) for tree in (one.inputs, one.targets))) for one in batches]
-
-
-def _changed(run: Any, program: StepProgram | None = None) -> list[Any]:
-    """The tensors that a step changes; with a program also those of its own, which are in no place that is known."""
-    accumulators = run.optimizers[0].optimizer._accumulators.values()
-    found = [
-        *run.model.parameters(),
-        *run.model.buffers(),
-        *(tensor for one in accumulators for tensor in one.values()),
-    ]
-    known = set(map(id, found))
-    return found + [tensor for tensor in (program.tensors if program is not None else ()) if id(tensor) not in known]
-
-
-def _seeder() -> Callable[[int], Any]:
-    import paddle
-
-    return lambda number: paddle.seed(number)
-
-
-def line_of(error: BaseException) -> str:
-    """The first sentence of an error, without the colours and frames that Paddle adds."""
-    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines() if line.strip()]
-    return lines[-1][:200].rstrip(".") if lines else ""

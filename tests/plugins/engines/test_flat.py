@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import oarlock
 from oarlock import hookimpl
-from oarlock_plugins.engines import private, step
+from oarlock_plugins.engines import making, private
 from oarlock_plugins.engines.flat import ALIGNED, MOST_NUMBERS, FlatMemory, places
 from oarlock_plugins.engines.programs import Program
 from tests.conftest import equal_ends
@@ -213,8 +213,8 @@ def test_a_later_run_with_the_same_programs_leaves_the_weights_of_an_earlier_one
 
 def test_a_program_whose_gradients_lie_elsewhere_is_made_without(tmp_path, monkeypatch):
     """As an operator's might that hands on the memory of what it was given; also where three steps do not show it."""
-    compare = step.compare
-    monkeypatch.setattr(step, "compare", lambda *args, **options: ("", compare(*args, **options)[1]))
+    compare = making.compare
+    monkeypatch.setattr(making, "compare", lambda *args, **options: ("", compare(*args, **options)[1]))
     laid = Program._lay_gradients
 
     def lay_gradients(self, wholes):

@@ -16,7 +16,7 @@ from oarlock import Experiment, Rows, Runner, hookimpl
 from oarlock.checking import chosen_components
 from oarlock.config import compose
 from oarlock.plugins import load_host
-from oarlock_plugins.engines import identity, step
+from oarlock_plugins.engines import identity, making
 from oarlock_plugins.engines.identity import Tried
 
 BASE = ["optimizer=sgd", "model.widths=[8]", "trainer.epochs=1", "callback=[]"]
@@ -55,8 +55,8 @@ def test_one_covered_run_in_so_many_is_tried():
 def trials(monkeypatch):
     """How many steps were compared with eager ones so far, by run."""
     made = []
-    compare = step.compare
-    monkeypatch.setattr(step, "compare", lambda *a, **k: (made.append(1), compare(*a, **k))[1])
+    compare = making.compare
+    monkeypatch.setattr(making, "compare", lambda *a, **k: (made.append(1), compare(*a, **k))[1])
     return made
 
 
