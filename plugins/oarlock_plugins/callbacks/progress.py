@@ -18,6 +18,8 @@ class Progress:
         refresh_seconds: seconds between two updates of the bar.
     """
 
+    changes_run = False
+
     bar: bool = True
     refresh_seconds: float = 0.1
 

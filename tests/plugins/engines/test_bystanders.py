@@ -207,3 +207,16 @@ def test_what_it_may_read_is_there_and_leads_to_no_weight(tmp_path):
     found = {name for name, whether in leads.items() if whether}
     assert found == {"model", "optimizers"}
     assert not found & READ
+
+
+def test_of_the_default_callbacks_none_may_change_what_makes_the_steps(tmp_path):
+    class Looks:
+        changes_run = False
+
+        @hookimpl
+        def on_run_end(self, run):
+            seen.append(run.training_step._premise)
+
+    seen = []
+    oarlock.train(["model.widths=[8]", "trainer.epochs=1", f"hydra.run.dir={tmp_path}/run"], hooks=[Looks()])
+    assert seen == [None]
