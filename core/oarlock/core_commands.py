@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oarlock import completion, display
-from oarlock.errors import Exit, shown_path
+from oarlock.errors import Exit, UserError, shown_path
 from oarlock.registry import Command
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _configure_resume(parser: argparse.ArgumentParser) -> None:
         "overrides", nargs="*", help="what may change: trainer.epochs, trainer.max_steps, …; of a sweep: sweep.…"
     )
     parser.add_argument(
-        "--allow-drift", action="store_true", help="continue although plugins or libraries have changed"
+        "--allow-drift", action="store_true", help="continue a run although plugins or libraries have changed"
     )
 
 
@@ -135,6 +135,9 @@ def _resume(args: argparse.Namespace) -> int:
 
     folder = _where_it_was_made(args.folder)
     if is_sweep(folder):
+        if args.allow_drift:
+            raise UserError(f"--allow-drift: expected a run's folder; {shown_path(folder)} is a sweep's.\n"
+                            f"Resume the runs in it that were interrupted with --allow-drift, then the sweep without it.")  # fmt: skip
         return resume_sweep(args.host, folder, args.overrides)
     try:
         run = commands.resume(folder, args.overrides, last=True, allow_drift=args.allow_drift)

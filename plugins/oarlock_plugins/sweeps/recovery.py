@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from oarlock import UserError
-from oarlock_plugins.sweeps.ledger import ENDED, FINISHED, Trial, finite
+from oarlock_plugins.sweeps.ledger import FINISHED, Trial, finite
 from oarlock_plugins.sweeps.outcome import read_outcome
 from oarlock_plugins.sweeps.search import Point, Search
 from oarlock_plugins.sweeps.trials import SEED, Trials
@@ -105,15 +105,17 @@ def _restore(trials: Trials) -> None:
             if outcome is not None:
                 trials.settle(outcome.monitor, outcome.directions)
     for trial in ledger.trials.values():
-        if trial.status == "failed" and trial.attempts <= options.retries:
-            trials.put_back(trial, trial.attempts, trial.error, now=False)
-        if trial.status in ENDED:
+        if trial.status in FINISHED:
             continue
         outcome = read_outcome(trials.folder / trial.folder)
-        if outcome is not None and outcome.status in FINISHED:
+        failed = trial.status == "failed"
+        # A run that failed may have been resumed by itself since, as where a plugin has another version now.
+        if outcome is not None and outcome.status in FINISHED and (not failed or outcome.overrides == trial.overrides):
             trials.settle(outcome.monitor, outcome.directions)
             trials.end(trial, outcome.status, "", outcome.seconds, outcome)
-        elif trial.status != "waiting":
+        elif failed and trial.attempts <= options.retries:
+            trials.put_back(trial, trial.attempts, trial.error, now=False)
+        elif not failed and trial.status != "waiting":
             trials.put_back(trial, max(0, trial.attempts - 1), now=False)
     for point, found in sorted(trials.by_point.items()):
         for evaluation, value in sorted(found[0].reports.items()):

@@ -97,3 +97,21 @@ def test_workers_that_cannot_start_end_the_sweep(sweeps):
     assert done.returncode == 1
     assert "no such luck" in done.stderr
     assert not sweeps.processes()
+
+
+def test_a_run_that_was_resumed_by_itself_counts_when_its_sweep_goes_on(sweeps):
+    sweep = [
+        "-p",
+        "trouble",
+        "-m",
+        *JOB,
+        "callback.trouble.how=raise",
+        f"callback.trouble.once={sweeps.folder / 'once'}",
+    ]
+    assert sweeps.run("train", *sweep, "seed=0,1", "hydra.launcher.slots=1", "hydra.sweep.dir=s").returncode == 1
+    failed = next(trial for trial in sweeps.trials().values() if trial.status == "failed")
+    assert sweeps.run("resume", "-p", "trouble", f"s/{failed.folder}").returncode == 0
+    done = sweeps.run("resume", "-p", "trouble", "s")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.endswith("sweep: s, 2 finished, 0 failed\n")
+    assert sweeps.trials()[failed.number].objective

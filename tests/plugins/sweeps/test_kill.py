@@ -362,6 +362,17 @@ def test_a_finished_sweep_can_be_given_more_trials(sweeps):
     assert "seed=3: a resumed sweep is the same sweep" in done.stderr
 
 
+def test_a_sweep_is_not_told_to_go_on_with_other_versions(sweeps):
+    (sweeps.folder / "s").mkdir()
+    (sweeps.folder / "s" / "sweep.json").write_text("{}")
+    done = sweeps.run("resume", "s", "--allow-drift")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: --allow-drift: expected a run's folder; s is a sweep's.\n"
+        "Resume the runs in it that were interrupted with --allow-drift, then the sweep without it.\n"
+    )
+
+
 @pytest.mark.long
 def test_two_drivers_of_one_sweep(sweeps):
     driver = sweeps.start("train", "-p", "trouble", "-m", "callback=[trouble]", "callback.trouble.how=hang",
