@@ -78,12 +78,11 @@ class Maker:
         if program is None:
             return None
         covered = program.tried.covers(self.varying)
+        run.optimizers[0].create_accumulators()
         if covered and not program.tried.due():
-            run.optimizers[0].create_accumulators()
             return program if program.adopt(run, self._memory) else None
         before = Premise(run)
         try:
-            run.optimizers[0].create_accumulators()
             if not program.adopt(run, self._memory):
                 return None
             step = program.step_of(batches)
@@ -119,7 +118,6 @@ class Maker:
         run = self.run
         before = Premise(run)
         try:
-            run.optimizers[0].create_accumulators()
             with reads_of(run) as read:
                 program = StepProgram(run, batches, self._place, memory)
         except UserError:

@@ -104,7 +104,11 @@ class Premise:
         return drawn + [name for name, tensor, version, _ in self._tensors if tensor.inplace_version != version]
 
     def put_back(self) -> None:
-        """Have layers, components, generators and tensors as they were."""
+        """Have layers, components, generators, tensors and the numbers of optimizers as they were."""
+        for (_, own), kept, now in zip(self._optimizers, self._settings[1], self._set()[1], strict=True):
+            for key in now.keys() - kept.keys():
+                del own[key]
+            own.update(kept)
         for _, held, kept, _ in self._held:
             if kept is not None:
                 held.clear()

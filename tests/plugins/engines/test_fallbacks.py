@@ -243,6 +243,24 @@ class Own:
         return Sign(schedule(0.001), parameters=parameters)
 
 @component
+class Counts:
+    """An optimizer that counts what it does in an attribute, and goes by it."""
+
+    @hookimpl
+    def build_optimizer(self, parameters, schedule):
+        import paddle
+
+        class Fading(paddle.optimizer.SGD):
+            made = 0
+
+            def _append_optimize_op(self, block, param_and_grad):
+                self.made += 1
+                if self.made % 7 == 0:
+                    super()._append_optimize_op(block, param_and_grad)
+
+        return Fading(schedule(0.1), parameters=parameters)
+
+@component
 class Said:
     """Says that it is eager."""
 
@@ -294,6 +312,7 @@ def register_components(register):
     register("callback/weights", Weights)
     register("callback/quiet", Quiet)
     register("optimizer/own", Own)
+    register("optimizer/counts", Counts)
     register("regularizer/said", Said)
     register("regularizer/annealed", Annealed)
 '''
@@ -305,6 +324,7 @@ def register_components(register):
     [
         (["callback=[gradients]"], "callback.gradients reads gradients (after_backward)"),
         (["optimizer=own", "callback=[]"], "Sign makes its steps in a way of its own"),
+        (["optimizer=counts", "callback=[]"], "a step changes optimizer 0.made, which a program would freeze"),
         (["regularizer=[said]", "callback=[]"], "regularizer/said says traceable = False"),
         (["regularizer=[annealed]", "callback=[]"], "a step reads run.step, which a program would freeze"),
     ],
