@@ -51,6 +51,7 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    code = int(Exit.DONE)
     try:
         code = int(_dispatch(arguments) or Exit.DONE)  # a plugin's command may return nothing
         sys.stdout.flush()
@@ -62,9 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted before there was anything to save", Exit.RUN_FAILED)
     except BrokenPipeError:
-        # The reader (head, less) has left; that is no failure of ours.
+        # The reader (head, less) has left; that is no failure of ours, and hides none.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.DONE
+        return code
     except Exception as error:
         return _complain(f"{describe(error)}; HYDRA_FULL_ERROR=1 shows the traceback", Exit.RUN_FAILED)
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from oarlock import UserError, shown_path
 from oarlock_plugins.sweeps import fork_server
 from oarlock_plugins.sweeps.composer import Composer
-from oarlock_plugins.sweeps.display import display_for, summary
+from oarlock_plugins.sweeps.display import display_for, say, summary
 from oarlock_plugins.sweeps.driver import Driver
 from oarlock_plugins.sweeps.ledger import Trial
 from oarlock_plugins.sweeps.options import Search as Options
@@ -138,7 +138,7 @@ class Sweep:
             if pool is not None:
                 pool.close()
             driver.close()
-        print(summary(driver.trials), flush=True)
+        say(summary(driver.trials))
         if driver.interrupted:
             print(
                 f"stopped by a signal; 'oarlock resume {shown_path(folder)}' continues it", file=sys.stderr, flush=True

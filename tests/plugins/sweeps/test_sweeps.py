@@ -283,6 +283,17 @@ def test_the_timeout_lets_running_trials_end(sweeps):
     assert {trial.status for trial in sweeps.trials().values()} == {"completed"}
 
 
+@pytest.mark.parametrize("sweeper", [[], ["hydra/sweeper=basic", "hydra/launcher=basic"]], ids=["search", "basic"])
+def test_a_reader_that_leaves_takes_no_trial_along_and_hides_no_failure(sweeps, sweeper):
+    child = sweeps.start("train", "-m", *JOB, *sweeper, "optimizer=sgd", "optimizer.learning_rate=1e30,0.1", "seed=0,1",
+                         "hydra.sweep.dir=s")  # fmt: skip
+    child.stdout.close()
+    errors = child.stderr.read()
+    child.stderr.close()
+    assert (child.wait(timeout=60), errors) == (1, "")
+    assert [sweeps.record(trial)["status"] for trial in range(4)] == ["failed", "failed", "completed", "completed"]
+
+
 @pytest.mark.parametrize(
     "launcher", ["basic", *(pytest.param(name, marks=pytest.mark.long) for name in ("joblib", "submitit_local"))]
 )
