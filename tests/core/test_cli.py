@@ -385,3 +385,16 @@ def test_train_from_python(here):
     assert result.folder == here / "mine"
     assert result.best["monitor"] == "valid/accuracy"
     assert set(result.metrics) >= {"valid/loss", "valid/accuracy", "test/loss", "test/accuracy"}
+
+
+def test_a_run_from_python_is_repeated_by_a_command(here, monkeypatch):
+    (here / "conf" / "experiment").mkdir(parents=True)
+    (here / "conf" / "experiment" / "mine.yaml").write_text(GLOBAL + "seed: 5\n")
+    monkeypatch.setattr("sys.argv", ["program.py", "--words", "of=its own"])
+    package.train([*JOB, "experiment=mine", "hydra.run.dir=mine"], config_dir="conf")
+    command = json.loads((here / "mine" / "run.json").read_text())["command"]
+    assert command == ["oarlock", "train", "--config-dir", "conf", *JOB, "experiment=mine", "hydra.run.dir=mine"]
+    assert run(*command[1:-1], "hydra.run.dir=again")[0] == 0
+    first, again = (yaml.safe_load((here / name / "config.yaml").read_text()) for name in ("mine", "again"))
+    assert first == again
+    assert first["seed"] == 5
