@@ -303,6 +303,10 @@ def test_launchers_of_hydra_batch_by_batch(sweeps, launcher):
     assert done.returncode == 1, done.stderr
     assert [trial.status for trial in sweeps.trials().values()] == ["completed", "completed", "failed", "failed"]
     assert done.stdout.endswith("sweep: s, 2 finished, 2 failed\n")
+    # Each took its own time, not that of the batch.
+    assert [trial.seconds for trial in sweeps.trials().values()] == [
+        sweeps.record(n)["times"]["seconds"] for n in range(4)
+    ]
     done = sweeps.run("train", "-m", *JOB, f"hydra/launcher={launcher}", "seed=0,1", "sweep.pruner=asha")
     assert done.returncode == 2
     assert "choose hydra/launcher=local or ray" in done.stderr
