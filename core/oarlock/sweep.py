@@ -262,8 +262,12 @@ def _summarise(folder: Path) -> int:
     """The runs, best first, and every failure; exit code 1 if there is one."""
     done: list[tuple[float, str]] = []
     failed: list[str] = []
+    runs: set[Path] = set()
     for job_folder in sorted((path for path in folder.rglob("*") if path.is_dir()), key=_natural):
+        if not runs.isdisjoint(job_folder.parents):
+            continue  # what a run keeps in its folder is its own affair
         if (job_folder / RUN).exists():
+            runs.add(job_folder)
             record: dict[str, Any] = json.loads((job_folder / RUN).read_text(encoding="utf-8"))
             best = record["best"]
             if record["status"] not in ("completed", "early_stopped", "pruned"):

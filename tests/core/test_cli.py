@@ -259,6 +259,26 @@ def test_a_sweep_ranks_its_runs(here):
     assert out.endswith(f"sweep: {folder.relative_to(here)}, 4 finished, 0 failed\n")
 
 
+def test_an_empty_folder_of_a_run_is_no_failed_job(here, plugin, oarlock):
+    source = """
+from oarlock import component, hookimpl
+
+@component
+class Samples:
+    @hookimpl
+    def on_run_start(self, run):
+        (run.folder / "samples").mkdir()
+
+@hookimpl
+def register_components(register):
+    register("callback/samples", Samples)
+"""
+    words = ["train", "-m", *BASIC, *JOB[:2], "callback=[samples]", "seed=0,1", "hydra.sweep.dir=s"]
+    done = oarlock(*words, env=plugin(source))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("sweep: s, 2 finished, 0 failed\n")
+
+
 def test_options_of_a_swept_component_are_known(here):
     overrides = ["optimizer=momentum,momentum", "optimizer.momentum=0.5", "hydra.sweep.dir=s", "trainer.max_steps=1"]
     assert run("train", "-m", *BASIC, *JOB, *overrides)[0] == 0
