@@ -13,7 +13,7 @@ from typing import Any
 
 from oarlock import UserError
 from oarlock_plugins.reports.values import flat, plain
-from oarlock_plugins.sweeps.ledger import ENDED, LEDGER, Replay, Trial
+from oarlock_plugins.sweeps.ledger import ENDED, FINISHED, LEDGER, Replay, Trial
 from oarlock_plugins.sweeps.outcome import Outcome, objective_values, read_history, read_outcome
 
 RUN, SWEEP = "run.json", "sweep.json"
@@ -138,12 +138,13 @@ def _flags(sweep: Path) -> list[str]:
 
 
 def _trial(sweep: Path, trial: Trial, flags: list[str], problems: list[str]) -> Run:
-    """A trial of a sweep; its folder says more than the ledger while it goes on, or where a line is damaged."""
+    """A trial of a sweep; its folder says more than the ledger while it goes on, where a line is damaged, and where somebody
+    has gone on with it by itself: `oarlock resume sweeps/first/3 trainer.epochs=20`."""
     folder = sweep / trial.folder
     outcome = _outcome(folder, problems)
     metrics = trial.metrics
-    if outcome is not None and trial.status not in ENDED:
-        metrics = outcome.metrics
+    if outcome is not None and (trial.status not in ENDED or _went_on(trial, outcome)):
+        metrics, trial.objective = outcome.metrics, None
         trial.epochs, trial.seconds = outcome.epochs, outcome.seconds
         if outcome.status in ENDED:
             trial.status, trial.error = outcome.status, outcome.reason
@@ -153,6 +154,11 @@ def _trial(sweep: Path, trial: Trial, flags: list[str], problems: list[str]) -> 
     if outcome is None:
         run.command[2:2] = flags
     return run
+
+
+def _went_on(trial: Trial, outcome: Outcome) -> bool:
+    """Whether a run has come further than the trial that it was."""
+    return outcome.status in FINISHED and (trial.status not in FINISHED or outcome.epochs > trial.epochs)
 
 
 def _configure_bare(runs: list[Run], sweep: dict[str, Any]) -> None:

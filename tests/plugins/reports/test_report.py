@@ -209,6 +209,25 @@ def test_a_sweep_in_progress(sweep):
     made.close()
 
 
+def test_trials_that_somebody_went_on_with_are_what_their_folders_say(sweep):
+    made = sweep("resumed", RATES)
+    made.add(0, {"optimizer.learning_rate": 0.1}, {"valid/accuracy": 0.6, "test/accuracy": 0.5})
+    made.add(1, {"optimizer.learning_rate": 0.01}, {"valid/accuracy": 0.7}, status="failed", error="flaky")
+    made.add(2, {"optimizer.learning_rate": 0.001}, {"valid/accuracy": 0.8})
+    folder = made.close()
+    shutil.rmtree(folder / "0")
+    write_run(folder / "0", {"valid/accuracy": 0.9, "test/accuracy": 0.85}, epochs=20)
+    shutil.rmtree(folder / "1")
+    write_run(folder / "1", {"valid/accuracy": 0.75})
+    report = objects(folder)
+    assert [(one["means"]["valid/accuracy"], one["folders"]) for one in report["ranking"]] == [
+        (0.9, [f"{folder}/0"]), (0.8, [f"{folder}/2"]), (0.75, [f"{folder}/1"])]  # fmt: skip
+    shown = [
+        (one["status"], one["error"], one["epochs"], one["metrics"].get("test/accuracy")) for one in report["trials"]
+    ]
+    assert shown == [("completed", "", 20, 0.85), ("completed", "", 3, None), ("completed", "", 3, None)]
+
+
 def test_what_is_not_finite_is_null(sweep):
     made = sweep("nan", {"optimizer.learning_rate": "…"})
     made.add(0, {"optimizer.learning_rate": 0.1}, {"valid/accuracy": 0.6, "valid/loss": 1.0})
