@@ -72,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> NoReturn:
     """The console script: `main`, and the end of the process."""
+    _open_streams()
     collector.hold()
     code = main()
     if "paddle" in sys.modules:
@@ -79,6 +80,19 @@ def run() -> NoReturn:
 
         leave(code)
     sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Have three streams.
+
+    One that was closed (`>&-`) leads nowhere, else the first file that is opened would have its number, and get what Paddle
+    prints.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.set_inheritable(handle, True)
+            setattr(sys, name, open(number, "r" if name == "stdin" else "w", closefd=False))  # noqa: SIM115
 
 
 def _complain(message: str, code: Exit) -> Exit:

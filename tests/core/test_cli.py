@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -132,6 +133,13 @@ def test_a_reader_that_leaves_is_no_failure():
     child.stderr.close()
     assert child.wait(timeout=60) == 0
     assert errors == b""
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_lead_nowhere(here, closed):
+    words = shlex.join(command("train", *JOB[:2], "hydra.run.dir=mine"))
+    assert subprocess.run(f"{words} {closed}", shell=True, env=environment(), timeout=60).returncode == 0
+    assert json.loads((here / "mine" / "run.json").read_text())["status"] == "completed"
 
 
 # --- one run
