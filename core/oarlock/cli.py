@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import traceback
@@ -83,16 +84,19 @@ def run() -> NoReturn:
 
 
 def _open_streams() -> None:
-    """Have three streams.
+    """Have three streams that take any text.
 
     One that was closed (`>&-`) leads nowhere, else the first file that is opened would have its number, and get what Paddle
-    prints.
+    prints. A character that an encoding does not have is written as an escape: no run is lost for it.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             handle = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
             os.set_inheritable(handle, True)
             setattr(sys, name, open(number, "r" if name == "stdin" else "w", closefd=False))  # noqa: SIM115
+    out = sys.stdout
+    if isinstance(out, io.TextIOWrapper) and (out.encoding, out.errors) != ("utf-8", "surrogateescape"):
+        out.reconfigure(errors="backslashreplace")
 
 
 def _complain(message: str, code: Exit) -> Exit:

@@ -142,6 +142,13 @@ def test_streams_that_are_closed_lead_nowhere(here, closed):
     assert json.loads((here / "mine" / "run.json").read_text())["status"] == "completed"
 
 
+def test_what_an_encoding_does_not_have_is_written_as_an_escape():
+    done = subprocess.run(command("train", "--help"), env=environment({"PYTHONIOENCODING": "latin-1"}), timeout=60,
+                          capture_output=True)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u2026" in done.stdout
+
+
 # --- one run
 
 
