@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Optional
@@ -21,6 +22,7 @@ class TensorBoard(Tracker):
     """
 
     name, package = "tensorboard", "tensorboardX"
+    not_in_names = re.compile(r"[^-/\w.]")
 
     directory: Optional[str] = None
 
@@ -35,7 +37,8 @@ class TensorBoard(Tracker):
         options = {
             key: value if isinstance(value, (bool, int, float, str)) else str(value) for key, value in values.items()
         }
-        names = {f"{split}/{name}": 0.0 for split in run.splits if split != "train" for name in ("loss", *run.measures)}
+        names = {self.fit(f"{split}/{name}"): 0.0 for split in run.splits if split != "train"
+                 for name in ("loss", *run.measures)}  # fmt: skip
         experiment, begin, self._session_end = hparams(options, {"train/loss": 0.0, **names})
         if not run.step:
             self._writer.file_writer.add_summary(experiment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ class Tracker:
     The record of a run is in its folder in any case. So a run whose tracker cannot be opened does not begin, but one that is
     under way goes on: what could not be written is tried again later, and at the end.
 
-    A tracker has a `name` and the Python `package` that it needs, and the methods below. What it adds to `changes_run` is
-    nothing: it draws no random number and touches no weight.
+    A tracker has a `name` and the Python `package` that it needs, what the tool takes in no name of a number, and the methods
+    below. What it adds to `changes_run` is nothing: it draws no random number and touches no weight.
     """
 
     changes_run = False
     name = package = ""
+    not_in_names = re.compile("(?!)")
     _opened = False
 
     def open(self, run: Any, values: dict[str, Any]) -> None:
@@ -101,6 +103,10 @@ class Tracker:
         if self._opened:
             self._end("failed")
 
+    def fit(self, name: str) -> str:
+        """The name of a number as the tool takes it."""
+        return self.not_in_names.sub("_", name)
+
     def _end(self, status: str) -> None:
         self._again = -math.inf
         self._write()
@@ -117,7 +123,8 @@ class Tracker:
             return
         try:
             while self._waiting:
-                self.write(*self._waiting[0])
+                row, step, moment = self._waiting[0]
+                self.write({self.fit(name): value for name, value in row.items()}, step, moment)
                 del self._waiting[0]
             self._pause = 0.0
         except Exception as error:

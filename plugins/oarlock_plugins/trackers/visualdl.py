@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Optional
 
@@ -20,6 +21,7 @@ class VisualDL(Tracker):
     """
 
     name, package = "visualdl", "visualdl"
+    not_in_names = re.compile("%")
 
     directory: Optional[str] = None
 
@@ -29,7 +31,8 @@ class VisualDL(Tracker):
         folder = Path(self.directory) / label(run) if self.directory else run.folder / "visualdl"
         self._writer = LogWriter(logdir=str(folder), display_name=label(run))
         options = {key: value if type(value) in (int, float, str) else str(value) for key, value in values.items()}
-        names = [f"{split}/{name}" for split in run.splits if split != "train" for name in ("loss", *run.measures)]
+        names = [self.fit(f"{split}/{name}") for split in run.splits if split != "train"
+                 for name in ("loss", *run.measures)]  # fmt: skip
         if not run.step:
             self._writer.add_hparams(options, ["train/loss", *names])
 
