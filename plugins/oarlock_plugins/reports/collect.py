@@ -116,16 +116,39 @@ def collect(folder: Path) -> Collection:
 
 
 def _folders(folder: Path) -> Iterator[Path]:
-    """Folders from above to below in the order of their numbers; none of those inside a run."""
+    """Folders from above to below in the order of their numbers; none of those inside a run.
+
+    Then the runs and sweeps to which links lead, those that were not met before. Other links are not followed: one may lead
+    round in a circle, or to all files of a machine.
+    """
+    links: list[Path] = []
+    met: set[tuple[int, int]] = set()
+    yield from _below(folder, links, met)
+    while links:
+        links.sort(key=lambda link: not (link / LEDGER).is_file())  # another may lead to a trial of a sweep
+        yield from _below(links.pop(0), links, met)
+
+
+def _below(folder: Path, links: list[Path], met: set[tuple[int, int]]) -> Iterator[Path]:
+    try:
+        found = folder.stat()
+    except OSError:
+        return
+    if (found.st_dev, found.st_ino) in met:
+        return
+    met.add((found.st_dev, found.st_ino))
     yield folder
-    if not (folder / RUN).is_file():
-        try:
-            inner = [Path(entry.path) for entry in os.scandir(folder)
-                     if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")]  # fmt: skip
-        except OSError:
-            return
-        for path in sorted(inner, key=lambda path: (not path.name.isdigit(), path.name.zfill(9))):
-            yield from _folders(path)
+    try:
+        inner = [] if (folder / RUN).is_file() else [entry for entry in os.scandir(folder)
+                                                     if entry.is_dir() and not entry.name.startswith(".")]  # fmt: skip
+    except OSError:
+        return
+    for entry in sorted(inner, key=lambda entry: (not entry.name.isdigit(), entry.name.zfill(9))):
+        path = Path(entry.path)
+        if not entry.is_symlink():
+            yield from _below(path, links, met)
+        elif (path / RUN).is_file() or (path / LEDGER).is_file():
+            links.append(path)
 
 
 def _flags(sweep: Path) -> list[str]:

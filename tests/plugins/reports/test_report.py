@@ -209,6 +209,19 @@ def test_a_sweep_in_progress(sweep):
     made.close()
 
 
+def test_runs_and_sweeps_to_which_links_lead_are_there_once(sweep, tmp_path):
+    made = sweep("elsewhere/sweep", RATES)
+    made.add(0, {"optimizer.learning_rate": 0.1}, {"valid/accuracy": 0.6})
+    made.close()
+    write_run(tmp_path / "elsewhere" / "alone", {"valid/accuracy": 0.9})
+    write_run(tmp_path / "runs" / "here", {"valid/accuracy": 0.8})
+    for name, target in [("sweep", "../elsewhere/sweep"), ("a", "../elsewhere/alone"), ("b", "../elsewhere/alone"),
+                         ("a-latest", "here"), ("best", "sweep/0"), ("circle", "."), ("gone", "nowhere")]:  # fmt: skip
+        (tmp_path / "runs" / name).symlink_to(target)
+    found = [Path(one["folder"]).relative_to(tmp_path / "runs") for one in objects(tmp_path / "runs")["trials"]]
+    assert sorted(map(str, found)) == ["a", "here", "sweep/0"]
+
+
 def test_trials_that_somebody_went_on_with_are_what_their_folders_say(sweep):
     made = sweep("resumed", RATES)
     made.add(0, {"optimizer.learning_rate": 0.1}, {"valid/accuracy": 0.6, "test/accuracy": 0.5})
