@@ -84,6 +84,13 @@ def test_a_wrong_command_or_flag(arguments, said):
     assert len(err.splitlines()) <= 4
 
 
+@pytest.mark.parametrize("columns", ["1", "6", "0", "-3", "wide"])
+def test_a_terminal_of_any_width(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    for words in (["show", "optimizer/adam"], ["plugins"], ["train", "--help"]):
+        assert run(*words)[::2] == (0, "")
+
+
 def test_help_of_train_shows_what_can_be_typed():
     code, out, _ = run("train", "--help")
     assert code == 0
