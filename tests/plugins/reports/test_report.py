@@ -145,6 +145,7 @@ def test_sort_by_a_metric_is_best_first_and_by_another_column_smallest_first(gri
         ({"filters": ["optimzer=sgd"]}, ["--filter optimzer", "Did you mean 'optimizer'?"]),
         ({"filters": ["optimizer"]}, ["--filter optimizer: expected a column, a comparison and a value"]),
         ({"filters": ["optimizer>sgd"]}, ["expected a number after '>', not 'sgd'"]),
+        ({"filters": ["valid/accuracy>" + "1" * 400]}, ["expected a number after '>', not '11"]),
     ],
 )
 def test_what_was_mistyped_is_named_with_the_nearest(grid, options, said):
