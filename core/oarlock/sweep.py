@@ -250,7 +250,9 @@ def _new_folder(host: Host, composed: DictConfig) -> Path:
             if folder.is_dir() and not any(folder.iterdir()):
                 return folder
             again = (
-                f"Continue it with 'oarlock resume {shown_path(folder)}', or choose" if is_sweep(folder) else "Choose"
+                f"Continue it with 'oarlock resume {shlex.quote(shown_path(folder))}', or choose"
+                if is_sweep(folder)
+                else "Choose"
             )
             raise UserError(f"{folder} exists already.\n{again} another hydra.sweep.dir.") from error
         except OSError as error:

@@ -168,6 +168,15 @@ def test_a_run_says_how_it_ended_and_where_it_is(here):
     assert json.loads((here / "mine" / "run.json").read_text())["status"] == "completed"
 
 
+def test_what_it_says_to_type_next_can_be_typed(here):
+    words = ["train", *JOB, "hydra.run.dir='mine, with é=x'"]
+    _, out, _ = run(*words)
+    (line,) = [line for line in out.splitlines() if line.startswith("next: ")]
+    assert run(*shlex.split(line)[2:])[0] == 0
+    _, _, err = run(*words)
+    assert f"Continue it with '{shlex.join(['oarlock', 'resume', 'mine, with é=x'])}', or" in err
+
+
 def test_a_folder_that_was_named_is_never_used_twice(here):
     assert run("train", *JOB, "hydra.run.dir=mine")[0] == 0
     before = (here / "mine" / "run.json").read_bytes()

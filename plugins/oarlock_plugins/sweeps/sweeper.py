@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -132,7 +133,7 @@ class Sweep:
         except UserError as error:
             if driver.trials.ledger.objectives or not self.options.objectives:
                 raise
-            raise UserError(f"{error}\nGo on with: oarlock resume {shown_path(folder)} sweep.objective=…") from error
+            raise UserError(f"{error}\nGo on with: {_resume(folder)} sweep.objective=…") from error
         finally:
             display.close()
             if pool is not None:
@@ -140,9 +141,7 @@ class Sweep:
             driver.close()
         say(summary(driver.trials))
         if driver.interrupted:
-            print(
-                f"stopped by a signal; 'oarlock resume {shown_path(folder)}' continues it", file=sys.stderr, flush=True
-            )
+            print(f"stopped by a signal; '{_resume(folder)}' continues it", file=sys.stderr, flush=True)
         return driver.code
 
     def _run_batches(self, driver: Driver, launcher: Any) -> None:
@@ -162,6 +161,11 @@ class Sweep:
 
 
 BATCH = 4
+
+
+def _resume(folder: Path) -> str:
+    """What to type to go on with it."""
+    return f"oarlock resume {shlex.quote(shown_path(folder))}"
 
 
 def _joined(value: Any) -> str:
