@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import traceback
@@ -51,6 +52,7 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    code = int(Exit.DONE)
     try:
         code = int(_dispatch(arguments) or Exit.DONE)  # a plugin's command may return nothing
         sys.stdout.flush()
@@ -62,15 +64,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted before there was anything to save", Exit.RUN_FAILED)
     except BrokenPipeError:
-        # The reader (head, less) has left; that is no failure of ours.
+        # The reader (head, less) has left; that is no failure of ours, and hides none.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.DONE
+        return code
     except Exception as error:
         return _complain(f"{describe(error)}; HYDRA_FULL_ERROR=1 shows the traceback", Exit.RUN_FAILED)
 
 
 def run() -> NoReturn:
     """The console script: `main`, and the end of the process."""
+    _open_streams()
     collector.hold()
     code = main()
     if "paddle" in sys.modules:
@@ -78,6 +81,22 @@ def run() -> NoReturn:
 
         leave(code)
     sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Have three streams that take any text.
+
+    One that was closed (`>&-`) leads nowhere, else the first file that is opened would have its number, and get what Paddle
+    prints. A character that an encoding does not have is written as an escape: no run is lost for it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.set_inheritable(handle, True)
+            setattr(sys, name, open(number, "r" if name == "stdin" else "w", closefd=False))  # noqa: SIM115
+    out = sys.stdout
+    if isinstance(out, io.TextIOWrapper) and (out.encoding, out.errors) != ("utf-8", "surrogateescape"):
+        out.reconfigure(errors="backslashreplace")
 
 
 def _complain(message: str, code: Exit) -> Exit:

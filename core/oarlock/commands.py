@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from oarlock.record import CONFIG, RunFolder
 from oarlock.recorded import load_recorded, refuse_changed_data
 from oarlock.run import Run
 from oarlock.sealed import write_atomically
+from oarlock.selection import flags_of
 from oarlock.signals import Signals
 from oarlock.warm_start import warm_start
 
@@ -44,7 +46,10 @@ def train(overrides: Sequence[str] = (), *, config_dir: str | None = None, hooks
     host = load_host()
     composed = config.compose(host, overrides, config_dir)
     number = not composed.folder_chosen
-    return result_of(train_config(host, composed.config, composed.folder, number=number, hooks=hooks))
+    # What this process was started with is the user's program.
+    files = ["--config-dir", config_dir] if config_dir else []
+    command = ["oarlock", "train", *files, *flags_of(os.environ), *overrides]
+    return result_of(train_config(host, composed.config, composed.folder, number=number, hooks=hooks, command=command))
 
 
 def resume(

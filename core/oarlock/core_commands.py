@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,14 +89,14 @@ def _report(run: Run) -> None:
         tests = [f"{name} {value:.4f}" for name, value in run.metrics.items() if name.startswith("test/")]
         print(f"; with these weights {', '.join(tests)}" if tests else "")
     print(f"run: {folder}")
-    print(f"next: oarlock evaluate {folder}\n"
+    print(f"next: oarlock evaluate {shlex.quote(folder)}\n"
           "      oarlock train optimizer=sgd optimizer.learning_rate=0.1\n"
           "      oarlock train -m optimizer=adam,sgd seed=0,1")  # fmt: skip
 
 
 def _report_interrupted(stop: Interrupted) -> int:
     print(
-        f"stopped by {stop}, saved; 'oarlock resume {shown_path(stop.folder)}' continues it",
+        f"stopped by {stop}, saved; 'oarlock resume {shlex.quote(shown_path(stop.folder))}' continues it",
         file=sys.stderr,
         flush=True,
     )

@@ -151,7 +151,7 @@ def _fields(head: str, cls: type, prefix: str) -> str:
         value, kind = ("…", f"{kind}, needed") if default == MISSING else (_text(default), kind)
         lines.append(f"  {prefix}{field.name}={value}  ({kind})")
         if field.name in docs:
-            lines.append(textwrap.indent("\n".join(textwrap.wrap(docs[field.name], _width() - 6)), "      "))
+            lines.append(textwrap.indent("\n".join(textwrap.wrap(docs[field.name], max(_width() - 6, 20))), "      "))
     return "\n".join(lines if len(lines) > 2 else [*lines, "It has no options."])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import sys
 import traceback
@@ -42,7 +43,8 @@ class Damaged(OarlockError):
 
 def warn(message: str) -> None:
     """Say something that the user should know and that stops nothing."""
-    print(f"warning: {message}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # nobody reads it, as behind `2>&1 | head`
+        print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ import fcntl
 import json
 import math
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -193,7 +194,7 @@ def _named(scratch: Path, path: Path, number: bool) -> Path:
                 continue
             shown = shown_path(path)
             raise UserError(f"{shown} exists already.\n"
-                            f"Continue it with 'oarlock resume {shown}', or choose another hydra.run.dir.") from error  # fmt: skip
+                            f"Continue it with 'oarlock resume {shlex.quote(shown)}', or choose another hydra.run.dir.") from error  # fmt: skip
         sync_folder(target.parent)
         return target
     raise UserError(f"{path}: ten thousand runs have this name; choose another hydra.run.dir.")

@@ -11,8 +11,8 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ def scratch_folder(parent: Path, name: str = "new") -> Iterator[Path]:
             shutil.rmtree(parent / left, ignore_errors=True)
     with contextlib.ExitStack() as locks:
         while True:
-            folder = Path(tempfile.mkdtemp(suffix=_SCRATCH, prefix=f".{name}.", dir=parent))
+            folder = parent / f".{name}.{secrets.token_hex(4)}{_SCRATCH}"
+            folder.mkdir()
             try:
                 locks.enter_context(_locked(folder))
             except (BlockingIOError, FileNotFoundError):
@@ -50,7 +51,6 @@ def scratch_folder(parent: Path, name: str = "new") -> Iterator[Path]:
             if folder.exists():
                 break
         try:
-            folder.chmod(0o755)
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -195,8 +195,12 @@ def write_text(path: Path, text: str) -> None:
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file: whoever reads it finds the old text or the new one."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    write_text(scratch, text)
-    scratch.replace(path)
+    try:
+        write_text(scratch, text)
+        scratch.replace(path)
+    except OSError:
+        scratch.unlink(missing_ok=True)  # a full disk needs no half of it
+        raise
 
 
 def sync_folder(path: Path) -> None:

@@ -8,6 +8,7 @@ returns the exit code, having reported by itself.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -191,7 +192,7 @@ def job(composed: DictConfig) -> float:
     """One run of a sweep, in whatever process the launcher chose; the monitored value, NaN for a failure."""
     hydra = HydraConfig.get()
     folder, overrides = Path(hydra.runtime.output_dir), list(hydra.overrides.task)
-    print(f"{shown_path(folder)}: {' '.join(overrides)}", flush=True)
+    _say(f"{shown_path(folder)}: {' '.join(overrides)}")
     host = load_host()
     try:
         if _stopped(folder, overrides):
@@ -209,11 +210,17 @@ def job(composed: DictConfig) -> float:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
         message = str(error) if isinstance(error, (RunFailed, UserError)) else describe(error)
-        print(f"error: {message}", flush=True)
+        _say(f"error: {message}")
         if not isinstance(error, RunFailed):
             (folder / f"error-{hydra.job.num}.txt").write_text(f"{message}\n", encoding="utf-8")
         return math.nan
     return float(run.best["value"]) if run.best else math.nan
+
+
+def _say(text: str) -> None:
+    """Print what the jobs to come need not be lost for."""
+    with contextlib.suppress(OSError):  # the reader has left; what waits in the stream is an error at the end
+        print(text, flush=True)
 
 
 def _stopped(folder: Path, overrides: list[str]) -> bool:
@@ -243,7 +250,9 @@ def _new_folder(host: Host, composed: DictConfig) -> Path:
             if folder.is_dir() and not any(folder.iterdir()):
                 return folder
             again = (
-                f"Continue it with 'oarlock resume {shown_path(folder)}', or choose" if is_sweep(folder) else "Choose"
+                f"Continue it with 'oarlock resume {shlex.quote(shown_path(folder))}', or choose"
+                if is_sweep(folder)
+                else "Choose"
             )
             raise UserError(f"{folder} exists already.\n{again} another hydra.sweep.dir.") from error
         except OSError as error:
@@ -255,8 +264,12 @@ def _summarise(folder: Path) -> int:
     """The runs, best first, and every failure; exit code 1 if there is one."""
     done: list[tuple[float, str]] = []
     failed: list[str] = []
+    runs: set[Path] = set()
     for job_folder in sorted((path for path in folder.rglob("*") if path.is_dir()), key=_natural):
+        if not runs.isdisjoint(job_folder.parents):
+            continue  # what a run keeps in its folder is its own affair
         if (job_folder / RUN).exists():
+            runs.add(job_folder)
             record: dict[str, Any] = json.loads((job_folder / RUN).read_text(encoding="utf-8"))
             best = record["best"]
             if record["status"] not in ("completed", "early_stopped", "pruned"):
@@ -271,10 +284,10 @@ def _summarise(folder: Path) -> int:
         for error in sorted(job_folder.glob("error-*.txt")):
             failed.append(f"failed: {shown_path(job_folder)}: {error.read_text(encoding='utf-8').strip()}")
     for _, line in sorted(done, key=lambda item: -item[0]):
-        print(line)
+        _say(line)
     for line in failed:
-        print(line)
-    print(f"sweep: {shown_path(folder)}, {len(done)} finished, {len(failed)} failed")
+        _say(line)
+    _say(f"sweep: {shown_path(folder)}, {len(done)} finished, {len(failed)} failed")
     return Exit.RUN_FAILED if failed else Exit.DONE
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -83,6 +84,13 @@ def test_a_wrong_command_or_flag(arguments, said):
     assert len(err.splitlines()) <= 4
 
 
+@pytest.mark.parametrize("columns", ["1", "6", "0", "-3", "wide"])
+def test_a_terminal_of_any_width(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    for words in (["show", "optimizer/adam"], ["plugins"], ["train", "--help"]):
+        assert run(*words)[::2] == (0, "")
+
+
 def test_help_of_train_shows_what_can_be_typed():
     code, out, _ = run("train", "--help")
     assert code == 0
@@ -134,6 +142,20 @@ def test_a_reader_that_leaves_is_no_failure():
     assert errors == b""
 
 
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_lead_nowhere(here, closed):
+    words = shlex.join(command("train", *JOB[:2], "hydra.run.dir=mine"))
+    assert subprocess.run(f"{words} {closed}", shell=True, env=environment(), timeout=60).returncode == 0
+    assert json.loads((here / "mine" / "run.json").read_text())["status"] == "completed"
+
+
+def test_what_an_encoding_does_not_have_is_written_as_an_escape():
+    done = subprocess.run(command("train", "--help"), env=environment({"PYTHONIOENCODING": "latin-1"}), timeout=60,
+                          capture_output=True)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u2026" in done.stdout
+
+
 # --- one run
 
 
@@ -144,6 +166,15 @@ def test_a_run_says_how_it_ended_and_where_it_is(here):
     assert "run: mine\n" in out
     assert "next: oarlock evaluate mine\n" in out
     assert json.loads((here / "mine" / "run.json").read_text())["status"] == "completed"
+
+
+def test_what_it_says_to_type_next_can_be_typed(here):
+    words = ["train", *JOB, "hydra.run.dir='mine, with é=x'"]
+    _, out, _ = run(*words)
+    (line,) = [line for line in out.splitlines() if line.startswith("next: ")]
+    assert run(*shlex.split(line)[2:])[0] == 0
+    _, _, err = run(*words)
+    assert f"Continue it with '{shlex.join(['oarlock', 'resume', 'mine, with é=x'])}', or" in err
 
 
 def test_a_folder_that_was_named_is_never_used_twice(here):
@@ -257,6 +288,26 @@ def test_a_sweep_ranks_its_runs(here):
     assert len(ranked) == 4
     assert ranked == sorted(ranked, reverse=True)
     assert out.endswith(f"sweep: {folder.relative_to(here)}, 4 finished, 0 failed\n")
+
+
+def test_an_empty_folder_of_a_run_is_no_failed_job(here, plugin, oarlock):
+    source = """
+from oarlock import component, hookimpl
+
+@component
+class Samples:
+    @hookimpl
+    def on_run_start(self, run):
+        (run.folder / "samples").mkdir()
+
+@hookimpl
+def register_components(register):
+    register("callback/samples", Samples)
+"""
+    words = ["train", "-m", *BASIC, *JOB[:2], "callback=[samples]", "seed=0,1", "hydra.sweep.dir=s"]
+    done = oarlock(*words, env=plugin(source))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("sweep: s, 2 finished, 0 failed\n")
 
 
 def test_options_of_a_swept_component_are_known(here):
@@ -385,3 +436,16 @@ def test_train_from_python(here):
     assert result.folder == here / "mine"
     assert result.best["monitor"] == "valid/accuracy"
     assert set(result.metrics) >= {"valid/loss", "valid/accuracy", "test/loss", "test/accuracy"}
+
+
+def test_a_run_from_python_is_repeated_by_a_command(here, monkeypatch):
+    (here / "conf" / "experiment").mkdir(parents=True)
+    (here / "conf" / "experiment" / "mine.yaml").write_text(GLOBAL + "seed: 5\n")
+    monkeypatch.setattr("sys.argv", ["program.py", "--words", "of=its own"])
+    package.train([*JOB, "experiment=mine", "hydra.run.dir=mine"], config_dir="conf")
+    command = json.loads((here / "mine" / "run.json").read_text())["command"]
+    assert command == ["oarlock", "train", "--config-dir", "conf", *JOB, "experiment=mine", "hydra.run.dir=mine"]
+    assert run(*command[1:-1], "hydra.run.dir=again")[0] == 0
+    first, again = (yaml.safe_load((here / name / "config.yaml").read_text()) for name in ("mine", "again"))
+    assert first == again
+    assert first["seed"] == 5

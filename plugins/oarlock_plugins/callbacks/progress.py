@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import Any
@@ -25,7 +26,6 @@ class Progress:
 
     def __post_init__(self):
         self._bar = None
-        self._reader_left = False
 
     @hookimpl
     def on_run_start(self, run):
@@ -41,11 +41,10 @@ class Progress:
         line = f"epoch {run.history[-1]['epoch']:>3}  {seconds:7.1f}s  {shown}"
         if self._bar is not None and self._bar.shown:
             self._bar.print(line)
-        elif not self._reader_left:
-            try:
+        else:
+            # `oarlock train | head`, or a full disk behind a `>`: the run goes on, and what waits is an error at its end.
+            with contextlib.suppress(OSError):
                 print(line, flush=True)
-            except BrokenPipeError:  # `oarlock train | head`: nobody reads on, and the run goes on
-                self._reader_left = True
 
     @hookimpl
     def on_run_end(self, run):

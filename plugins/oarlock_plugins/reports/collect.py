@@ -13,7 +13,7 @@ from typing import Any
 
 from oarlock import UserError
 from oarlock_plugins.reports.values import flat, plain
-from oarlock_plugins.sweeps.ledger import ENDED, LEDGER, Replay, Trial
+from oarlock_plugins.sweeps.ledger import ENDED, FINISHED, LEDGER, Replay, Trial
 from oarlock_plugins.sweeps.outcome import Outcome, objective_values, read_history, read_outcome
 
 RUN, SWEEP = "run.json", "sweep.json"
@@ -116,16 +116,39 @@ def collect(folder: Path) -> Collection:
 
 
 def _folders(folder: Path) -> Iterator[Path]:
-    """Folders from above to below in the order of their numbers; none of those inside a run."""
+    """Folders from above to below in the order of their numbers; none of those inside a run.
+
+    Then the runs and sweeps to which links lead, those that were not met before. Other links are not followed: one may lead
+    round in a circle, or to all files of a machine.
+    """
+    links: list[Path] = []
+    met: set[tuple[int, int]] = set()
+    yield from _below(folder, links, met)
+    while links:
+        links.sort(key=lambda link: not (link / LEDGER).is_file())  # another may lead to a trial of a sweep
+        yield from _below(links.pop(0), links, met)
+
+
+def _below(folder: Path, links: list[Path], met: set[tuple[int, int]]) -> Iterator[Path]:
+    try:
+        found = folder.stat()
+    except OSError:
+        return
+    if (found.st_dev, found.st_ino) in met:
+        return
+    met.add((found.st_dev, found.st_ino))
     yield folder
-    if not (folder / RUN).is_file():
-        try:
-            inner = [Path(entry.path) for entry in os.scandir(folder)
-                     if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")]  # fmt: skip
-        except OSError:
-            return
-        for path in sorted(inner, key=lambda path: (not path.name.isdigit(), path.name.zfill(9))):
-            yield from _folders(path)
+    try:
+        inner = [] if (folder / RUN).is_file() else [entry for entry in os.scandir(folder)
+                                                     if entry.is_dir() and not entry.name.startswith(".")]  # fmt: skip
+    except OSError:
+        return
+    for entry in sorted(inner, key=lambda entry: (not entry.name.isdigit(), entry.name.zfill(9))):
+        path = Path(entry.path)
+        if not entry.is_symlink():
+            yield from _below(path, links, met)
+        elif (path / RUN).is_file() or (path / LEDGER).is_file():
+            links.append(path)
 
 
 def _flags(sweep: Path) -> list[str]:
@@ -138,12 +161,13 @@ def _flags(sweep: Path) -> list[str]:
 
 
 def _trial(sweep: Path, trial: Trial, flags: list[str], problems: list[str]) -> Run:
-    """A trial of a sweep; its folder says more than the ledger while it goes on, or where a line is damaged."""
+    """A trial of a sweep; its folder says more than the ledger while it goes on, where a line is damaged, and where somebody
+    has gone on with it by itself: `oarlock resume sweeps/first/3 trainer.epochs=20`."""
     folder = sweep / trial.folder
     outcome = _outcome(folder, problems)
     metrics = trial.metrics
-    if outcome is not None and trial.status not in ENDED:
-        metrics = outcome.metrics
+    if outcome is not None and (trial.status not in ENDED or _went_on(trial, outcome)):
+        metrics, trial.objective = outcome.metrics, None
         trial.epochs, trial.seconds = outcome.epochs, outcome.seconds
         if outcome.status in ENDED:
             trial.status, trial.error = outcome.status, outcome.reason
@@ -153,6 +177,11 @@ def _trial(sweep: Path, trial: Trial, flags: list[str], problems: list[str]) -> 
     if outcome is None:
         run.command[2:2] = flags
     return run
+
+
+def _went_on(trial: Trial, outcome: Outcome) -> bool:
+    """Whether a run has come further than the trial that it was."""
+    return outcome.status in FINISHED and (trial.status not in FINISHED or outcome.epochs > trial.epochs)
 
 
 def _configure_bare(runs: list[Run], sweep: dict[str, Any]) -> None:

@@ -11,6 +11,9 @@ from typing import Any
 FEWEST = 10
 # It compares the best points with all; so many best ones at least, as Optuna advises.
 BEST = 5
+# Numbers of a list are compared one by one. Densities are smoothed more where there are fewer points, so those of the best
+# and of all differ between two values that lie apart, whatever the parameter decides.
+MOST_APART = 10
 
 
 def importance(
@@ -56,8 +59,11 @@ def _ped_anova(
 
     distributions: dict[str, BaseDistribution] = {}
     for axis in axes:
+        apart = {str(point[axis["key"]]) for point in settings}
         if axis["kind"] == "category":
             distributions[axis["key"]] = CategoricalDistribution(axis["values"])
+        elif len(apart) <= min(MOST_APART, len(settings) // 2):
+            distributions[axis["key"]] = CategoricalDistribution(sorted(apart))
         else:
             low, high = axis["domain"]
             distributions[axis["key"]] = FloatDistribution(low, high, log=axis["kind"] == "log")

@@ -8,13 +8,12 @@ import hashlib
 import json
 import re
 import shlex
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from oarlock import shown_path
+from oarlock import shown_path, write_atomically
 from oarlock_plugins.reports.charts import chart_data, link, name_of
 from oarlock_plugins.reports.collect import Collection, Run
 from oarlock_plugins.reports.output import cell, chosen_columns, heading
@@ -33,11 +32,7 @@ def write_page(found: Collection, rows: Sequence[Row], target: Path) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     text = page(found, rows, target.parent)
-    with tempfile.NamedTemporaryFile("w", dir=target.parent, prefix=f".{target.name}.", delete=False,
-                                     encoding="utf-8", errors="backslashreplace") as file:  # fmt: skip
-        file.write(text)
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(target)
+    write_atomically(target, text.encode("utf-8", "backslashreplace").decode())
 
 
 def page(found: Collection, rows: Sequence[Row], folder: Path) -> str:

@@ -26,9 +26,12 @@ def number(text: str, otherwise: Any = None) -> Any:
     for kind in (int, float):
         try:
             read = kind(text)
-        except ValueError:
+            return read if math.isfinite(read) else otherwise
+        except (
+            ValueError,
+            OverflowError,
+        ):  # a whole number of hundreds of digits is finite, and too large to be compared
             continue
-        return read if math.isfinite(read) else otherwise
     return otherwise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import time
 from typing import TYPE_CHECKING, Any, TextIO
@@ -30,7 +31,7 @@ class Lines:
         """Nothing: only ends are told."""
 
     def ended(self, trials: Trials, trial: Trial) -> None:
-        print(line(trials, trial), flush=True)
+        say(line(trials, trial))
 
     def close(self) -> None:
         """Nothing is open."""
@@ -77,6 +78,12 @@ class Table:
             table.add_row(str(number), str(told.get("epoch", 0) + 1), f"{value:.4f}" if value is not None else "",
                           f"{speed:.0f}" if speed else "starting", left, _values(trial))  # fmt: skip
         return table
+
+
+def say(text: str) -> None:
+    """Print what a sweep need not be lost for: `oarlock train -m … | head`, or a full disk behind a `>`."""
+    with contextlib.suppress(OSError):  # what waits in the stream is an error when the process ends
+        print(text, flush=True)
 
 
 def line(trials: Trials, trial: Trial) -> str:

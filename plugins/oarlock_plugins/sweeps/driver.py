@@ -209,15 +209,17 @@ class Driver:
             launch(batch)
             for trial in batch:
                 outcome = read_outcome(self.folder / trial.folder)
+                # The batch ends with its slowest trial; how long each took is known to its run.
+                seconds = (outcome.seconds if outcome is not None else 0.0) or time.monotonic() - started
                 if outcome is not None:
                     self.trials.settle(outcome.monitor, outcome.directions)
                 if outcome is None or outcome.status not in ENDED:
                     error = self.folder / trial.folder / f"error-{trial.number}.txt"
                     said = error.read_text(encoding="utf-8").strip() if error.is_file() else "it left no record"
-                    self._end(trial, "failed", said, time.monotonic() - started, outcome)
+                    self._end(trial, "failed", said, seconds, outcome)
                 else:
                     reason = outcome.reason if outcome.status == "failed" else ""
-                    self._end(trial, outcome.status, reason, time.monotonic() - started, outcome)
+                    self._end(trial, outcome.status, reason, seconds, outcome)
             self._tidy()
 
     # --- with either

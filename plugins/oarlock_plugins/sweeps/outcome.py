@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from oarlock import UserError, nearest
+from oarlock import UserError, nearest, write_atomically
 
 # What may be an objective beside the metrics of a run, and its direction.
 COSTS = {"seconds": "min", "epochs": "min"}
@@ -102,12 +100,7 @@ def mark_failed(folder: Path, reason: str) -> None:
     if record["status"] not in ("running", "interrupted"):
         return
     record |= {"status": "failed", "reason": reason}
-    with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".run.", delete=False, encoding="utf-8") as file:
-        json.dump(record, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)
+    write_atomically(path, json.dumps(record, indent=2))
 
 
 def resolve_objectives(wanted: list[str], monitor: str, directions: dict[str, str]) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -13,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from oarlock import UserError, shown_path
 from oarlock_plugins.sweeps import fork_server
 from oarlock_plugins.sweeps.composer import Composer
-from oarlock_plugins.sweeps.display import display_for, summary
+from oarlock_plugins.sweeps.display import display_for, say, summary
 from oarlock_plugins.sweeps.driver import Driver
 from oarlock_plugins.sweeps.ledger import Trial
 from oarlock_plugins.sweeps.options import Search as Options
@@ -132,17 +133,15 @@ class Sweep:
         except UserError as error:
             if driver.trials.ledger.objectives or not self.options.objectives:
                 raise
-            raise UserError(f"{error}\nGo on with: oarlock resume {shown_path(folder)} sweep.objective=…") from error
+            raise UserError(f"{error}\nGo on with: {_resume(folder)} sweep.objective=…") from error
         finally:
             display.close()
             if pool is not None:
                 pool.close()
             driver.close()
-        print(summary(driver.trials), flush=True)
+        say(summary(driver.trials))
         if driver.interrupted:
-            print(
-                f"stopped by a signal; 'oarlock resume {shown_path(folder)}' continues it", file=sys.stderr, flush=True
-            )
+            print(f"stopped by a signal; '{_resume(folder)}' continues it", file=sys.stderr, flush=True)
         return driver.code
 
     def _run_batches(self, driver: Driver, launcher: Any) -> None:
@@ -162,6 +161,11 @@ class Sweep:
 
 
 BATCH = 4
+
+
+def _resume(folder: Path) -> str:
+    """What to type to go on with it."""
+    return f"oarlock resume {shlex.quote(shown_path(folder))}"
 
 
 def _joined(value: Any) -> str:

@@ -8,7 +8,7 @@ import re
 from typing import Optional
 
 from oarlock import component
-from oarlock_plugins.trackers.tracker import Tracker, label
+from oarlock_plugins.trackers.tracker import Tracker
 
 # In a run's folder, which of MLflow's runs it is.
 NOTED = "mlflow.txt"
@@ -16,7 +16,6 @@ NOTED = "mlflow.txt"
 STATUS = {"interrupted": "KILLED", "failed": "FAILED"}
 # What MLflow takes at once, and of one value.
 MOST_PARAMS, MOST_LETTERS = 100, 500
-NOT_IN_NAMES = re.compile(r"[^\w\-. :/]", re.ASCII)
 # By default a server that is not there is tried for minutes.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
@@ -35,6 +34,7 @@ class MLflow(Tracker):
     """
 
     name = package = "mlflow"
+    not_in_names = re.compile(r"[^\w\-. :/]", re.ASCII)
 
     tracking_uri: Optional[str] = None
     experiment: str = "oarlock"
@@ -57,7 +57,7 @@ class MLflow(Tracker):
             self._client.update_run(self._id, status="RUNNING")
             return
         tags = {"oarlock.folder": str(run.destination)}
-        name = self.run_name or label(run)
+        name = self.run_name or self.label
         self._id = self._client.create_run(self._experiment(), run_name=name, tags=tags).info.run_id
         try:
             if run.destination.is_dir():  # a trial that may get no folder is not resumed
@@ -85,7 +85,7 @@ class MLflow(Tracker):
     def _log_parameters(self, values):
         from mlflow.entities import Param
 
-        parameters = [Param(NOT_IN_NAMES.sub("_", key), str(value)[:MOST_LETTERS]) for key, value in values.items()]
+        parameters = [Param(self.fit(key), str(value)[:MOST_LETTERS]) for key, value in values.items()]
         for start in range(0, len(parameters), MOST_PARAMS):
             self._client.log_batch(self._id, params=parameters[start : start + MOST_PARAMS])
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Optional
 
 from oarlock import component
-from oarlock_plugins.trackers.tracker import Tracker, label
+from oarlock_plugins.trackers.tracker import Tracker
 
 
 @component
@@ -21,6 +22,7 @@ class TensorBoard(Tracker):
     """
 
     name, package = "tensorboard", "tensorboardX"
+    not_in_names = re.compile(r"[^-/\w.]")
 
     directory: Optional[str] = None
 
@@ -28,14 +30,15 @@ class TensorBoard(Tracker):
         from tensorboardX import SummaryWriter
         from tensorboardX.summary import hparams
 
-        folder = Path(self.directory) / label(run) if self.directory else run.folder / "tensorboard"
+        folder = Path(self.directory) / self.label if self.directory else run.folder / "tensorboard"
         # What a run wrote after the checkpoint that it is resumed from does not count; without one, nothing does. Files are
         # read in the order of their names, which have the second of their beginning; a run may be killed and resumed in one.
         self._writer = SummaryWriter(str(folder), purge_step=run.step + 1, filename_suffix=f".{time.time_ns()}")
         options = {
             key: value if isinstance(value, (bool, int, float, str)) else str(value) for key, value in values.items()
         }
-        names = {f"{split}/{name}": 0.0 for split in run.splits if split != "train" for name in ("loss", *run.measures)}
+        names = {self.fit(f"{split}/{name}"): 0.0 for split in run.splits if split != "train"
+                 for name in ("loss", *run.measures)}  # fmt: skip
         experiment, begin, self._session_end = hparams(options, {"train/loss": 0.0, **names})
         if not run.step:
             self._writer.file_writer.add_summary(experiment)

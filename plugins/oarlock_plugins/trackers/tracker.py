@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ class Tracker:
     The record of a run is in its folder in any case. So a run whose tracker cannot be opened does not begin, but one that is
     under way goes on: what could not be written is tried again later, and at the end.
 
-    A tracker has a `name` and the Python `package` that it needs, and the methods below. What it adds to `changes_run` is
-    nothing: it draws no random number and touches no weight.
+    A tracker has a `name` and the Python `package` that it needs, what the tool takes in no name of a number, and the methods
+    below. Its `label` is what the run is called where there are many. What it adds to `changes_run` is nothing: it draws no
+    random number and touches no weight.
     """
 
     changes_run = False
     name = package = ""
+    not_in_names = re.compile("(?!)")
+    label = ""
     _opened = False
 
     def open(self, run: Any, values: dict[str, Any]) -> None:
@@ -56,12 +60,19 @@ class Tracker:
         """
         raise NotImplementedError
 
+    def state_dict(self):
+        return {"label": self.label}
+
+    def load_state_dict(self, state):
+        self.label = state["label"]  # its folder may have been moved, its curve has not
+
     @hookimpl
     def on_run_start(self, run):
         self._waiting: list[tuple[dict[str, float], int, float]] = []
         self._pause, self._again = 0.0, -math.inf
         if run.destination is None:  # nobody records it, as when `oarlock check` builds it
             return
+        self.label = self.label or _label(run)
         try:
             self.open(run, dotted(run.values))
             self._opened = True
@@ -101,6 +112,10 @@ class Tracker:
         if self._opened:
             self._end("failed")
 
+    def fit(self, name: str) -> str:
+        """The name of a number as the tool takes it."""
+        return self.not_in_names.sub("_", name)
+
     def _end(self, status: str) -> None:
         self._again = -math.inf
         self._write()
@@ -117,7 +132,8 @@ class Tracker:
             return
         try:
             while self._waiting:
-                self.write(*self._waiting[0])
+                row, step, moment = self._waiting[0]
+                self.write({self.fit(name): value for name, value in row.items()}, step, moment)
                 del self._waiting[0]
             self._pause = 0.0
         except Exception as error:
@@ -127,7 +143,7 @@ class Tracker:
             self._again = time.monotonic() + self._pause
 
 
-def label(run: Any) -> str:
+def _label(run: Any) -> str:
     """What a run is called where there are many: its folder, as it is typed from here if it lies below, else from the root."""
     shown = Path(shown_path(run.destination))
     return str(shown.relative_to(shown.anchor))

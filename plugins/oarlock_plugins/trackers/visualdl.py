@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Optional
 
 from oarlock import component
-from oarlock_plugins.trackers.tracker import Tracker, label
+from oarlock_plugins.trackers.tracker import Tracker
 
 
 @component
@@ -20,16 +21,18 @@ class VisualDL(Tracker):
     """
 
     name, package = "visualdl", "visualdl"
+    not_in_names = re.compile("%")
 
     directory: Optional[str] = None
 
     def open(self, run, values):
         from visualdl import LogWriter
 
-        folder = Path(self.directory) / label(run) if self.directory else run.folder / "visualdl"
-        self._writer = LogWriter(logdir=str(folder), display_name=label(run))
+        folder = Path(self.directory) / self.label if self.directory else run.folder / "visualdl"
+        self._writer = LogWriter(logdir=str(folder), display_name=self.label)
         options = {key: value if type(value) in (int, float, str) else str(value) for key, value in values.items()}
-        names = [f"{split}/{name}" for split in run.splits if split != "train" for name in ("loss", *run.measures)]
+        names = [self.fit(f"{split}/{name}") for split in run.splits if split != "train"
+                 for name in ("loss", *run.measures)]  # fmt: skip
         if not run.step:
             self._writer.add_hparams(options, ["train/loss", *names])
 

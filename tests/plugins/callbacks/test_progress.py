@@ -1,5 +1,6 @@
 """What a person sees while a run trains, and what a file or pipe gets."""
 
+import json
 import os
 import pty
 import re
@@ -28,6 +29,16 @@ def test_one_plain_line_an_evaluation(train, capsys):
 def test_evaluations_within_an_epoch_have_a_line_each(train, capsys):
     train(*LINEAR, "trainer.batch_size=3", "trainer.epochs=2", "trainer.evaluate_every=2 steps", callbacks="progress")
     assert re.findall(r"epoch +(\d+)", capsys.readouterr().out) == ["1", "1", "2", "2"]
+
+
+def test_a_full_disk_behind_the_output_fails_no_run(tmp_path):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command("train", "trainer.epochs=2", "hydra.run.dir=run"), cwd=tmp_path, stdout=full,
+                              stderr=subprocess.PIPE, env=environment(), text=True, timeout=120)  # fmt: skip
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "completed"
+    # What a person was to read is lost, and that is said.
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
 
 
 def on_a_terminal(*arguments, cwd):

@@ -222,6 +222,20 @@ def test_importance_finds_what_decides(large):
     assert math.isclose(sum(value for _, value in importance["values"]), 1, abs_tol=1e-3)
 
 
+@pytest.mark.parametrize("values", [(0.1, 0.5), (1, 2, 3)], ids=["two", "three"])
+def test_importance_of_numbers_from_a_list_that_decide_nothing(sweep, values):
+    """Each value is as frequent among the best points as among all; of what is swept over beside it, they have a part."""
+    made = sweep("list", {"optimizer.learning_rate": "…", "model.dropout": "…"})
+    for number in range(600):
+        rate = (number // len(values) + 1) / 200
+        made.add(number, {"optimizer.learning_rate": rate, "model.dropout": values[number % len(values)]},
+                 {"valid/accuracy": 1 - (rate - 0.3) ** 2})  # fmt: skip
+    found = collect(made.close())
+    importance = dict(chart_data(found, make_rows(found, [], None), found.folder)["importance"]["values"])
+    assert importance["optimizer.learning_rate"] > 0.99
+    assert importance["model.dropout"] < 0.01
+
+
 def test_importance_says_why_it_cannot_be_computed(sweep):
     made = sweep("few", {"optimizer.learning_rate": "…"})
     for number in range(3):

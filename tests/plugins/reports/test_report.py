@@ -145,6 +145,7 @@ def test_sort_by_a_metric_is_best_first_and_by_another_column_smallest_first(gri
         ({"filters": ["optimzer=sgd"]}, ["--filter optimzer", "Did you mean 'optimizer'?"]),
         ({"filters": ["optimizer"]}, ["--filter optimizer: expected a column, a comparison and a value"]),
         ({"filters": ["optimizer>sgd"]}, ["expected a number after '>', not 'sgd'"]),
+        ({"filters": ["valid/accuracy>" + "1" * 400]}, ["expected a number after '>', not '11"]),
     ],
 )
 def test_what_was_mistyped_is_named_with_the_nearest(grid, options, said):
@@ -207,6 +208,38 @@ def test_a_sweep_in_progress(sweep):
     assert report["trials"][1]["metrics"] == {"valid/accuracy": 0.9}
     assert [one["folders"] for one in report["ranking"]] == [[f"{made.folder}/0"]]
     made.close()
+
+
+def test_runs_and_sweeps_to_which_links_lead_are_there_once(sweep, tmp_path):
+    made = sweep("elsewhere/sweep", RATES)
+    made.add(0, {"optimizer.learning_rate": 0.1}, {"valid/accuracy": 0.6})
+    made.close()
+    write_run(tmp_path / "elsewhere" / "alone", {"valid/accuracy": 0.9})
+    write_run(tmp_path / "runs" / "here", {"valid/accuracy": 0.8})
+    for name, target in [("sweep", "../elsewhere/sweep"), ("a", "../elsewhere/alone"), ("b", "../elsewhere/alone"),
+                         ("a-latest", "here"), ("best", "sweep/0"), ("circle", "."), ("gone", "nowhere")]:  # fmt: skip
+        (tmp_path / "runs" / name).symlink_to(target)
+    found = [Path(one["folder"]).relative_to(tmp_path / "runs") for one in objects(tmp_path / "runs")["trials"]]
+    assert sorted(map(str, found)) == ["a", "here", "sweep/0"]
+
+
+def test_trials_that_somebody_went_on_with_are_what_their_folders_say(sweep):
+    made = sweep("resumed", RATES)
+    made.add(0, {"optimizer.learning_rate": 0.1}, {"valid/accuracy": 0.6, "test/accuracy": 0.5})
+    made.add(1, {"optimizer.learning_rate": 0.01}, {"valid/accuracy": 0.7}, status="failed", error="flaky")
+    made.add(2, {"optimizer.learning_rate": 0.001}, {"valid/accuracy": 0.8})
+    folder = made.close()
+    shutil.rmtree(folder / "0")
+    write_run(folder / "0", {"valid/accuracy": 0.9, "test/accuracy": 0.85}, epochs=20)
+    shutil.rmtree(folder / "1")
+    write_run(folder / "1", {"valid/accuracy": 0.75})
+    report = objects(folder)
+    assert [(one["means"]["valid/accuracy"], one["folders"]) for one in report["ranking"]] == [
+        (0.9, [f"{folder}/0"]), (0.8, [f"{folder}/2"]), (0.75, [f"{folder}/1"])]  # fmt: skip
+    shown = [
+        (one["status"], one["error"], one["epochs"], one["metrics"].get("test/accuracy")) for one in report["trials"]
+    ]
+    assert shown == [("completed", "", 20, 0.85), ("completed", "", 3, None), ("completed", "", 3, None)]
 
 
 def test_what_is_not_finite_is_null(sweep):

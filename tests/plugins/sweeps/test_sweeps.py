@@ -283,6 +283,17 @@ def test_the_timeout_lets_running_trials_end(sweeps):
     assert {trial.status for trial in sweeps.trials().values()} == {"completed"}
 
 
+@pytest.mark.parametrize("sweeper", [[], ["hydra/sweeper=basic", "hydra/launcher=basic"]], ids=["search", "basic"])
+def test_a_reader_that_leaves_takes_no_trial_along_and_hides_no_failure(sweeps, sweeper):
+    child = sweeps.start("train", "-m", *JOB, *sweeper, "optimizer=sgd", "optimizer.learning_rate=1e30,0.1", "seed=0,1",
+                         "hydra.sweep.dir=s")  # fmt: skip
+    child.stdout.close()
+    errors = child.stderr.read()
+    child.stderr.close()
+    assert (child.wait(timeout=60), errors) == (1, "")
+    assert [sweeps.record(trial)["status"] for trial in range(4)] == ["failed", "failed", "completed", "completed"]
+
+
 @pytest.mark.parametrize(
     "launcher", ["basic", *(pytest.param(name, marks=pytest.mark.long) for name in ("joblib", "submitit_local"))]
 )
@@ -292,6 +303,10 @@ def test_launchers_of_hydra_batch_by_batch(sweeps, launcher):
     assert done.returncode == 1, done.stderr
     assert [trial.status for trial in sweeps.trials().values()] == ["completed", "completed", "failed", "failed"]
     assert done.stdout.endswith("sweep: s, 2 finished, 2 failed\n")
+    # Each took its own time, not that of the batch.
+    assert [trial.seconds for trial in sweeps.trials().values()] == [
+        sweeps.record(n)["times"]["seconds"] for n in range(4)
+    ]
     done = sweeps.run("train", "-m", *JOB, f"hydra/launcher={launcher}", "seed=0,1", "sweep.pruner=asha")
     assert done.returncode == 2
     assert "choose hydra/launcher=local or ray" in done.stderr

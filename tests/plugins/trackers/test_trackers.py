@@ -11,7 +11,10 @@ import pytest
 from oarlock_plugins.trackers import tracker
 from oarlock_plugins.trackers.tracker import Tracker
 from tests.conftest import equal_ends
-from tests.plugins.trackers.runs import JOB, without
+from tests.plugins.trackers import test_mlflow as mlflow
+from tests.plugins.trackers import test_tensorboard as tensorboard
+from tests.plugins.trackers import test_visualdl as visualdl
+from tests.plugins.trackers.runs import JOB, rows_of, without
 
 TRACKERS = {"mlflow": "mlflow", "tensorboard": "tensorboardX", "visualdl": "visualdl"}
 
@@ -57,6 +60,40 @@ def test_a_folder_that_cannot_be_made_is_an_error_before_the_first_step(oarlock,
     assert done.stderr.startswith(f"error: callback={tracker}: it cannot be written to: ")
     assert "/proc/nowhere" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+SHARE = """
+from oarlock import component, hookimpl
+from oarlock_plugins.tasks.classification import Accuracy, Classification
+
+@component
+class Share(Classification):
+    @hookimpl
+    def build_metrics(self, data):
+        return {"top-1% (all)": Accuracy()}
+
+@hookimpl
+def register_components(register):
+    register("task/share", Share)
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("tracker", "name"), [("mlflow", "valid/top-1_ _all_"), ("tensorboard", "valid/top-1___all_"),
+                                               ("visualdl", "valid/top-1_ (all)")])  # fmt: skip
+def test_a_metric_whose_name_the_tool_does_not_take(oarlock, tmp_path, plugin, tracker, name):
+    done = oarlock("train", *JOB, "task=share", f"callback=[{tracker}]", "hydra.run.dir=run", env=plugin(SHARE))
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr
+    if tracker == "mlflow":
+        uri = os.environ["MLFLOW_TRACKING_URI"]
+        found = mlflow.curve(uri, *mlflow.runs(uri), name)
+    elif tracker == "tensorboard":
+        found = tensorboard.read(tmp_path / "run" / "tensorboard")[0][name]
+    else:
+        found = visualdl.read(tmp_path / "run" / "visualdl")[name]
+    rows = rows_of(tmp_path / "run")["valid/top-1% (all)"]
+    assert found == [(step, pytest.approx(value)) for step, value in rows]
 
 
 class Failing(Tracker):
