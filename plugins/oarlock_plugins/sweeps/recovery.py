@@ -96,8 +96,10 @@ def _point_of(trials: Trials, overrides: list[str]) -> tuple[dict[str, str], lis
 def _restore(trials: Trials) -> None:
     """Bring the search and the queue to where the ledger stands."""
     ledger, options = trials.ledger, trials.options
-    for point, found in sorted(trials.by_point.items()):
-        trials.search.restore(Point(point, found[0].values, found[0].params))
+    for number, found in sorted(trials.by_point.items()):
+        point = Point(number, found[0].values, found[0].params)
+        trials.search.restore(point)
+        trials.write_all(point)  # a kill may have come between those of its seeds
     for trial in ledger.trials.values():
         # What they were measured by is known again from any of them, where that line of the ledger was damaged.
         if not ledger.objectives and (trial.objective or trial.reports):
@@ -115,11 +117,11 @@ def _restore(trials: Trials) -> None:
             trials.end(trial, outcome.status, "", outcome.seconds, outcome)
         elif trial.status != "waiting":
             trials.put_back(trial, max(0, trial.attempts - 1), now=False)
-    for point, found in sorted(trials.by_point.items()):
+    for number, found in sorted(trials.by_point.items()):
         for evaluation, value in sorted(found[0].reports.items()):
-            trials.tell_report(point, evaluation, value)
-        if not trials.tell(point):
-            trials.enqueue(point)
+            trials.tell_report(number, evaluation, value)
+        if not trials.tell(number):
+            trials.enqueue(number)
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], path: str = "") -> list[str]:

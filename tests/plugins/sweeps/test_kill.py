@@ -252,6 +252,40 @@ def lines_without(sweeps, wanted, name="s"):
     ledger.write_bytes(b"".join(line for line in lines if wanted(json.loads(line))))
 
 
+def cut_after(sweeps, wanted, name="s"):
+    """Have a ledger end with the first line of a kind, and no folder but those of which it knows an attempt."""
+    ledger = sweeps.folder / name / "ledger.jsonl"
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    last = next(place for place, line in enumerate(lines) if wanted(json.loads(line)))
+    ledger.write_bytes(b"".join(lines[: last + 1]))
+    begun = {event["number"] for event in sweeps.events(name) if event["event"] == "attempt"}
+    for folder in (sweeps.folder / name).iterdir():
+        if folder.name.isdigit() and int(folder.name) not in begun:
+            shutil.rmtree(folder)
+
+
+def test_a_combination_has_all_its_seeds_when_a_kill_came_between_their_lines(sweeps):
+    sweep = ["-m", *JOB, "model.widths=[8]", "optimizer=sgd,adam", "sweep.seeds=3", "hydra.launcher.slots=1"]
+    assert sweeps.run("train", *sweep, "hydra.sweep.dir=s").returncode == 0
+    before = {tuple(trial.overrides): trial.objective for trial in sweeps.trials().values()}
+    assert len(before) == 6
+    cut_after(sweeps, lambda event: event["event"] == "trial" and event["number"] == 4)
+    done = sweeps.run("resume", "s")
+    assert done.returncode == 0, done.stderr
+    assert {tuple(trial.overrides): trial.objective for trial in sweeps.trials().values()} == before
+    assert done.stdout.count(" (3)  ") == 2
+
+
+def test_the_seeds_of_a_pruned_combination_are_left_out_when_a_kill_came_before_their_lines(sweeps):
+    sweep = ["-m", *JOB, "model.widths=[8]", "optimizer=sgd", "optimizer.learning_rate=range(0.1,0.001,-0.01)",
+             "sweep.seeds=2", "sweep.pruner=asha", "sweep.reduction_factor=2", "hydra.launcher.slots=1"]  # fmt: skip
+    assert sweeps.run("train", *sweep, "hydra.sweep.dir=s").returncode == 0
+    cut_after(sweeps, lambda event: event["event"] == "end" and event["status"] == "pruned")
+    (pruned,) = [trial for trial in sweeps.trials().values() if trial.status == "pruned"]
+    assert sweeps.run("resume", "s").returncode == 0
+    assert [trial.status for trial in sweeps.trials().values() if trial.point == pruned.point] == ["pruned"] * 2
+
+
 def test_a_trial_that_is_found_in_its_folder_has_taken_the_time_that_its_record_says(sweeps):
     sweep = ["-m", "callback=[]", "model.widths=[8]", "trainer.epochs=1", "optimizer=sgd,adam",
              "sweep.objective=[valid/accuracy,seconds]"]  # fmt: skip
