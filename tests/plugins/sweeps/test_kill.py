@@ -199,6 +199,19 @@ def test_a_second_signal_ends_it_at_once_and_it_can_still_go_on(sweeps):
     assert {trial.status for trial in sweeps.trials().values()} == {"completed"}
 
 
+def test_a_trial_that_hangs_keeps_its_time_limit_when_a_signal_has_come(sweeps):
+    once = sweeps.folder / "once"
+    driver = sweeps.start("train", "-p", "trouble", "-m", "callback=[trouble]", "callback.trouble.how=hang",
+                          f"callback.trouble.once={once}", "model.widths=[8]", "trainer.epochs=3", "seed=0,1",
+                          "sweep.trial_timeout=8", "hydra.launcher.slots=1", "hydra.sweep.dir=s")  # fmt: skip
+    sweeps.wait_for(once.exists)
+    os.kill(driver.pid, signal.SIGTERM)
+    out, _ = driver.communicate(timeout=30)
+    assert driver.returncode == 75
+    assert "failed: s/0: time limit: " in out
+    assert not sweeps.processes()
+
+
 # --- the ledger
 
 
