@@ -69,8 +69,18 @@ class Composer:
                     raise UserError(f"{override}: {group} has no option '{name}' in this sweep. {nearest(name, known)}")
                 self._loader.vary(bases[0], [override], checked=False)  # says what is wrong with it
                 raise UserError(f"{override}: there is no such option.")
+        self._refuse_runtimes(bases)
         self.space.parameters = [_whole(one, bases) for one in self.space.parameters]
         self.values = [one for one in self.space.parameters if not one.structural]
+
+    def _refuse_runtimes(self, bases: list[DictConfig]) -> None:
+        """What is set once in a process cannot be swept over: a worker would train the others as the first."""
+        swept = [one.key for one in self.values if one.key.startswith("runtime.")]
+        if not swept and any(base.runtime != bases[0].runtime for base in bases):
+            swept = [one.key for one in self.structure]
+        if swept:
+            raise UserError(f"{swept[0]}: the trials of this sweep differ in runtime.tune, but a worker trains many, and\n"
+                            "a process can be set up only once. Make a sweep of each.")  # fmt: skip
 
     def check_combinations(self) -> None:
         """Look at every combination of components, with the fixed values and an example of each that is searched.
