@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from oarlock import UserError
+from oarlock_plugins.dotted import dotted
 from oarlock_plugins.sweeps.ledger import ENDED, FINISHED, Trial, finite
 from oarlock_plugins.sweeps.outcome import read_outcome
 from oarlock_plugins.sweeps.search import Point, Search
@@ -45,6 +46,7 @@ def _begin(trials: Trials, sampler: str) -> None:
         "seeds": trials.options.seeds,
         "objective": trials.options.objectives,
         "base": trials.composer.base_values(),
+        "choices": trials.composer.choices(),
     }
     now = json.loads(json.dumps(finite(now)))
     before = trials.ledger.sweep
@@ -55,9 +57,17 @@ def _begin(trials: Trials, sampler: str) -> None:
         # No run has been measured by it: it may have been mistyped.
         trials.ledger.write("sweep", **{**before, "objective": now["objective"]}, sync=True)
         before = trials.ledger.sweep
-    changes = differences({key: before.get(key) for key in now}, now)
+    # An older ledger does not say what is in its choices.
+    told = [key for key in now if key != "choices" or key in before]
+    changes = differences(_whole({key: before.get(key) for key in told}), _whole({key: now[key] for key in told}))
     if changes:
         raise UserError(f"{trials.folder}: it is another sweep than it was.\n" + "\n".join(changes[:3]))
+
+
+def _whole(sweep: dict[str, Any]) -> dict[str, Any]:
+    """What a sweep is, with all values of each choice and not only those that are not the first's."""
+    shared = dotted(sweep["base"] or {})
+    return {**sweep, "choices": {choice: shared | own for choice, own in sweep.get("choices", {}).items()}}
 
 
 def _adopt(trials: Trials) -> None:

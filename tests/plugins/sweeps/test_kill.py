@@ -393,6 +393,23 @@ def test_a_changed_space_is_refused_with_the_difference(sweeps):
     assert sweeps.run("resume", "s").returncode == 0
 
 
+def test_a_file_that_is_not_the_first_of_those_swept_over_has_changed(sweeps):
+    folder = sweeps.folder / "conf" / "experiment"
+    folder.mkdir(parents=True)
+    for name in ("one", "two"):
+        (folder / f"{name}.yaml").write_text("# @package _global_\nmodel: {widths: [8]}\ntrainer: {epochs: 1}\n")
+    sweep = ["-cd", "conf", "-m", "experiment=one,two", "seed=0,1", "callback=[]", "sweep.trials=3"]
+    assert sweeps.run("train", *sweep, "hydra.sweep.dir=s").returncode == 0
+    before = (folder / "two.yaml").read_text()
+    (folder / "two.yaml").write_text(before.replace("[8]", "[16]"))
+    done = sweeps.run("resume", "s", "sweep.trials=4")
+    assert done.returncode == 2
+    assert "it is another sweep than it was" in done.stderr
+    assert "choices.experiment=two.model.widths was [8] and is [16]" in done.stderr
+    (folder / "two.yaml").write_text(before)
+    assert sweeps.run("resume", "s", "sweep.trials=4").returncode == 0
+
+
 @pytest.mark.long
 def test_a_finished_sweep_can_be_given_more_trials(sweeps):
     sweep = ["-m", "callback=[]", "trainer.epochs=1", *SPACE, "sweep.trials=3", "hydra.sweep.dir=s"]
