@@ -11,9 +11,11 @@ from omegaconf import DictConfig, IntegerNode, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from oarlock import Experiment, UserError, nearest
+from oarlock_plugins.dotted import dotted
 from oarlock_plugins.sweeps.space import Parameter, Space, assignments
 
-# Above this many combinations of components they are composed when their turn comes, not before the first run.
+# Above this many combinations of components they are composed when their turn comes, and before the first run only one
+# with each choice.
 MOST_COMBINATIONS = 64
 # Combinations whose first trial is composed in the slow way too, to see that the quick one gives the same.
 COMPARED = 4
@@ -69,8 +71,18 @@ class Composer:
                     raise UserError(f"{override}: {group} has no option '{name}' in this sweep. {nearest(name, known)}")
                 self._loader.vary(bases[0], [override], checked=False)  # says what is wrong with it
                 raise UserError(f"{override}: there is no such option.")
+        self._refuse_runtimes(bases)
         self.space.parameters = [_whole(one, bases) for one in self.space.parameters]
         self.values = [one for one in self.space.parameters if not one.structural]
+
+    def _refuse_runtimes(self, bases: list[DictConfig]) -> None:
+        """What is set once in a process cannot be swept over: a worker would train the others as the first."""
+        swept = [one.key for one in self.values if one.key.startswith("runtime.")]
+        if not swept and any(base.runtime != bases[0].runtime for base in bases):
+            swept = [one.key for one in self.structure]
+        if swept:
+            raise UserError(f"{swept[0]}: the trials of this sweep differ in runtime.tune, but a worker trains many, and\n"
+                            "a process can be set up only once. Make a sweep of each.")  # fmt: skip
 
     def check_combinations(self) -> None:
         """Look at every combination of components, with the fixed values and an example of each that is searched.
@@ -78,6 +90,8 @@ class Composer:
         Raises:
             UserError: one is not valid.
         """
+        for combination in self._others():
+            self.base(combination)
         for combination, base in list(self._bases.items()):
             examples = [f"{one.key}={_example(one)}" for one in self.values if _has(base, one.key)]
             self._loader.vary(base, [*self._fixed(combination), *examples])
@@ -103,7 +117,22 @@ class Composer:
 
         Of those that vary it has what the components have by themselves; where that is nothing, an example.
         """
-        combination = tuple(parameter.ordered[0] for parameter in self.structure)
+        return self._values_of(tuple(parameter.ordered[0] for parameter in self.structure))
+
+    def choices(self) -> dict[str, dict[str, Any]]:
+        """For each choice of components but the first ones, the values in which it differs from `base_values`."""
+        first = [parameter.ordered[0] for parameter in self.structure]
+        base = dotted(self.base_values())
+        found = {}
+        for place, parameter in enumerate(self.structure):
+            for choice in parameter.ordered[1:]:
+                values = dotted(self._values_of((*first[:place], choice, *first[place + 1 :])))
+                found[f"{parameter.key}={choice}"] = {path: value for path, value in values.items()
+                                                      if path not in base or value != base[path]}  # fmt: skip
+        return found
+
+    def _values_of(self, combination: tuple[str, ...]) -> dict[str, Any]:
+        """The values with these components and the fixed values."""
         base = self.base(combination)
         examples = [f"{one.key}={_example(one)}" for one in self.values if _is_missing(base, one.key)]
         config = self._loader.vary(base, [*self._fixed(combination), *examples], checked=False)

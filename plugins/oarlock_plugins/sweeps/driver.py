@@ -178,7 +178,7 @@ class Driver:
         """End the trials that take too long or hold too much memory."""
         for number, worker in pool.running.items():
             seconds, limit = time.monotonic() - worker.since, self.options.trial_seconds
-            if number in self._killed:
+            if self._killed.get(number):  # one that was only told to save itself has its limits still
                 continue
             if limit is not None and seconds > limit:
                 self._kill(pool, number, f"time limit: {seconds:.1f} s, allowed are {limit:g} s")

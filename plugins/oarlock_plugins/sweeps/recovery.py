@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from oarlock import UserError
+from oarlock_plugins.dotted import dotted
 from oarlock_plugins.sweeps.ledger import FINISHED, Trial, finite
 from oarlock_plugins.sweeps.outcome import read_outcome
 from oarlock_plugins.sweeps.search import Point, Search
@@ -45,6 +46,7 @@ def _begin(trials: Trials, sampler: str) -> None:
         "seeds": trials.options.seeds,
         "objective": trials.options.objectives,
         "base": trials.composer.base_values(),
+        "choices": trials.composer.choices(),
     }
     now = json.loads(json.dumps(finite(now)))
     before = trials.ledger.sweep
@@ -55,9 +57,17 @@ def _begin(trials: Trials, sampler: str) -> None:
         # No run has been measured by it: it may have been mistyped.
         trials.ledger.write("sweep", **{**before, "objective": now["objective"]}, sync=True)
         before = trials.ledger.sweep
-    changes = differences({key: before.get(key) for key in now}, now)
+    # An older ledger does not say what is in its choices.
+    told = [key for key in now if key != "choices" or key in before]
+    changes = differences(_whole({key: before.get(key) for key in told}), _whole({key: now[key] for key in told}))
     if changes:
         raise UserError(f"{trials.folder}: it is another sweep than it was.\n" + "\n".join(changes[:3]))
+
+
+def _whole(sweep: dict[str, Any]) -> dict[str, Any]:
+    """What a sweep is, with all values of each choice and not only those that are not the first's."""
+    shared = dotted(sweep["base"] or {})
+    return {**sweep, "choices": {choice: shared | own for choice, own in sweep.get("choices", {}).items()}}
 
 
 def _adopt(trials: Trials) -> None:
@@ -96,8 +106,10 @@ def _point_of(trials: Trials, overrides: list[str]) -> tuple[dict[str, str], lis
 def _restore(trials: Trials) -> None:
     """Bring the search and the queue to where the ledger stands."""
     ledger, options = trials.ledger, trials.options
-    for point, found in sorted(trials.by_point.items()):
-        trials.search.restore(Point(point, found[0].values, found[0].params))
+    for number, found in sorted(trials.by_point.items()):
+        point = Point(number, found[0].values, found[0].params)
+        trials.search.restore(point)
+        trials.write_all(point)  # a kill may have come between those of its seeds
     for trial in ledger.trials.values():
         # What they were measured by is known again from any of them, where that line of the ledger was damaged.
         if not ledger.objectives and (trial.objective or trial.reports):
@@ -117,11 +129,11 @@ def _restore(trials: Trials) -> None:
             trials.put_back(trial, trial.attempts, trial.error, now=False)
         elif not failed and trial.status != "waiting":
             trials.put_back(trial, max(0, trial.attempts - 1), now=False)
-    for point, found in sorted(trials.by_point.items()):
+    for number, found in sorted(trials.by_point.items()):
         for evaluation, value in sorted(found[0].reports.items()):
-            trials.tell_report(point, evaluation, value)
-        if not trials.tell(point):
-            trials.enqueue(point)
+            trials.tell_report(number, evaluation, value)
+        if not trials.tell(number):
+            trials.enqueue(number)
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], path: str = "") -> list[str]:

@@ -71,8 +71,7 @@ class Trials:
         point = self.search.ask()
         if point is None:
             return None
-        for trial in self._trials_of(point):
-            self.write(trial)
+        self.write_all(point)
         self.enqueue(point.number)
         return self._queue.popleft()
 
@@ -94,24 +93,34 @@ class Trials:
                           folder=trial.folder)  # fmt: skip
         self.by_point.setdefault(trial.point, []).append(self.ledger.trials[trial.number])
 
+    def write_all(self, point: Point) -> None:
+        """Take in the runs at a point, one for each seed, but those that there are."""
+        for trial in self._trials_of(point):
+            self.write(trial)
+
     def enqueue(self, point: int) -> None:
         """Have a point's trials run; with a pruner the repetitions wait until the first has passed."""
         trials = [trial for trial in self.by_point[point] if trial.status not in ENDED]
+        if self.options.pruner != "none" and self.by_point[point][0].status == "pruned":
+            self._leave_out(trials)  # the process before this one did not come to it
+            self.tell(point)
+            return
         if self.options.pruner != "none" and len(trials) == self.options.seeds:
             self._held[point] = trials[1:]
             trials = trials[:1]
         self._queue.extend(trials)
 
     def _trials_of(self, point: Point) -> list[Trial]:
-        """The runs at a point, one for each seed."""
-        first = max(self.ledger.trials, default=-1) + 1
+        known = [trial.extra for trial in self.by_point.get(point.number, ())]
+        number = max(self.ledger.trials, default=-1)
         found = []
         for repetition in range(self.options.seeds):
             extra = [f"{SEED}={self._base_seed + repetition}"] if self.options.seeds > 1 else []
-            number = first + repetition
+            if extra in known:
+                continue
+            number += 1
             while (self.folder / str(number)).exists():
-                first += 1  # what a torn ledger has forgotten, and nobody could take up
-                number = first + repetition
+                number += 1  # what a torn ledger has forgotten, and nobody could take up
             overrides = self.composer.overrides(point.values, tuple(extra))
             found.append(Trial(number, point.number, point.values, point.params, extra, overrides, str(number)))
         return found
@@ -186,12 +195,16 @@ class Trials:
         )  # fmt: skip
         held = self._held.pop(trial.point, [])
         if status == "pruned":
-            for one in held:
-                self.ledger.write("end", number=one.number, attempt=0, status="pruned", seconds=0.0, metrics={},
-                                  error="", objective=None, epochs=0)  # fmt: skip
+            self._leave_out(held)
         else:
             self._queue.extend(held)
         self.tell(trial.point)
+
+    def _leave_out(self, trials: list[Trial]) -> None:
+        """Note that the other seeds of a pruned point are not trained."""
+        for trial in trials:
+            self.ledger.write("end", number=trial.number, attempt=0, status="pruned", seconds=0.0, metrics={},
+                              error="", objective=None, epochs=0)  # fmt: skip
 
     def tell(self, point: int) -> bool:
         """Tell the search what came out of a point, once; whether all of its trials have ended."""

@@ -199,6 +199,19 @@ def test_a_second_signal_ends_it_at_once_and_it_can_still_go_on(sweeps):
     assert {trial.status for trial in sweeps.trials().values()} == {"completed"}
 
 
+def test_a_trial_that_hangs_keeps_its_time_limit_when_a_signal_has_come(sweeps):
+    once = sweeps.folder / "once"
+    driver = sweeps.start("train", "-p", "trouble", "-m", "callback=[trouble]", "callback.trouble.how=hang",
+                          f"callback.trouble.once={once}", "model.widths=[8]", "trainer.epochs=3", "seed=0,1",
+                          "sweep.trial_timeout=8", "hydra.launcher.slots=1", "hydra.sweep.dir=s")  # fmt: skip
+    sweeps.wait_for(once.exists)
+    os.kill(driver.pid, signal.SIGTERM)
+    out, _ = driver.communicate(timeout=30)
+    assert driver.returncode == 75
+    assert "failed: s/0: time limit: " in out
+    assert not sweeps.processes()
+
+
 # --- the ledger
 
 
@@ -250,6 +263,40 @@ def lines_without(sweeps, wanted, name="s"):
     ledger = sweeps.folder / name / "ledger.jsonl"
     lines = ledger.read_bytes().splitlines(keepends=True)
     ledger.write_bytes(b"".join(line for line in lines if wanted(json.loads(line))))
+
+
+def cut_after(sweeps, wanted, name="s"):
+    """Have a ledger end with the first line of a kind, and no folder but those of which it knows an attempt."""
+    ledger = sweeps.folder / name / "ledger.jsonl"
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    last = next(place for place, line in enumerate(lines) if wanted(json.loads(line)))
+    ledger.write_bytes(b"".join(lines[: last + 1]))
+    begun = {event["number"] for event in sweeps.events(name) if event["event"] == "attempt"}
+    for folder in (sweeps.folder / name).iterdir():
+        if folder.name.isdigit() and int(folder.name) not in begun:
+            shutil.rmtree(folder)
+
+
+def test_a_combination_has_all_its_seeds_when_a_kill_came_between_their_lines(sweeps):
+    sweep = ["-m", *JOB, "model.widths=[8]", "optimizer=sgd,adam", "sweep.seeds=3", "hydra.launcher.slots=1"]
+    assert sweeps.run("train", *sweep, "hydra.sweep.dir=s").returncode == 0
+    before = {tuple(trial.overrides): trial.objective for trial in sweeps.trials().values()}
+    assert len(before) == 6
+    cut_after(sweeps, lambda event: event["event"] == "trial" and event["number"] == 4)
+    done = sweeps.run("resume", "s")
+    assert done.returncode == 0, done.stderr
+    assert {tuple(trial.overrides): trial.objective for trial in sweeps.trials().values()} == before
+    assert done.stdout.count(" (3)  ") == 2
+
+
+def test_the_seeds_of_a_pruned_combination_are_left_out_when_a_kill_came_before_their_lines(sweeps):
+    sweep = ["-m", *JOB, "model.widths=[8]", "optimizer=sgd", "optimizer.learning_rate=range(0.1,0.001,-0.01)",
+             "sweep.seeds=2", "sweep.pruner=asha", "sweep.reduction_factor=2", "hydra.launcher.slots=1"]  # fmt: skip
+    assert sweeps.run("train", *sweep, "hydra.sweep.dir=s").returncode == 0
+    cut_after(sweeps, lambda event: event["event"] == "end" and event["status"] == "pruned")
+    (pruned,) = [trial for trial in sweeps.trials().values() if trial.status == "pruned"]
+    assert sweeps.run("resume", "s").returncode == 0
+    assert [trial.status for trial in sweeps.trials().values() if trial.point == pruned.point] == ["pruned"] * 2
 
 
 def test_a_trial_that_is_found_in_its_folder_has_taken_the_time_that_its_record_says(sweeps):
@@ -344,6 +391,23 @@ def test_a_changed_space_is_refused_with_the_difference(sweeps):
         assert (sweeps.folder / "s" / "ledger.jsonl").read_bytes() == before
     (folder / "mine.yaml").write_text(text)
     assert sweeps.run("resume", "s").returncode == 0
+
+
+def test_a_file_that_is_not_the_first_of_those_swept_over_has_changed(sweeps):
+    folder = sweeps.folder / "conf" / "experiment"
+    folder.mkdir(parents=True)
+    for name in ("one", "two"):
+        (folder / f"{name}.yaml").write_text("# @package _global_\nmodel: {widths: [8]}\ntrainer: {epochs: 1}\n")
+    sweep = ["-cd", "conf", "-m", "experiment=one,two", "seed=0,1", "callback=[]", "sweep.trials=3"]
+    assert sweeps.run("train", *sweep, "hydra.sweep.dir=s").returncode == 0
+    before = (folder / "two.yaml").read_text()
+    (folder / "two.yaml").write_text(before.replace("[8]", "[16]"))
+    done = sweeps.run("resume", "s", "sweep.trials=4")
+    assert done.returncode == 2
+    assert "it is another sweep than it was" in done.stderr
+    assert "choices.experiment=two.model.widths was [8] and is [16]" in done.stderr
+    (folder / "two.yaml").write_text(before)
+    assert sweeps.run("resume", "s", "sweep.trials=4").returncode == 0
 
 
 @pytest.mark.long

@@ -346,6 +346,8 @@ REFUSED = [
     (["seed=0,1", "hydra.launcher.slot=2"], "Did you mean 'slots'?"),
     (["seed=0,1", "device=gpu:1"], "device=gpu:1: a trial of this sweep sees 1 GPU"),
     (["device=cpu,gpu:3"], "device=gpu:3: a trial of this sweep sees 1 GPU"),
+    (["runtime.tune=true,false"], "runtime.tune: the trials of this sweep differ in runtime.tune, but a worker trains"),
+    (["++runtime.tune=true,false"], "++runtime.tune: the trials of this sweep differ in runtime.tune, but a worker trains"),
     (["seed=0,1", "~sweep"], "this sweeper needs sweep=search"),
     (["seed=0,1", "hydra.sweep.subdir=run_${hydra.job.num}"],
      "hydra.sweep.subdir=run_${hydra.job.num}: the folders of this sweep are named by their trials' numbers.\n"
