@@ -266,7 +266,8 @@ def commands() -> str:
         for action in actions:
             flags = ", ".join(f"`{flag}`" for flag in action.option_strings) or f"`{action.metavar or action.dest}`"
             value = f" `{usage(action)}`" if action.option_strings and action.nargs != 0 else ""
-            lines.append(f"| {flags}{value} | {action.help} |")
+            text = (action.help or "") % vars(action)
+            lines.append(f"| {flags}{value} | {text} |")
         lines.append("")
     lines += ["## Exit codes", "", "| code | meaning |", "|---|---|"]
     lines += [f"| {code.value} | {EXITS[code]} |" for code in Exit]

@@ -81,6 +81,10 @@ def _check_component(node: Any, path: str, group: str, registry: Registry) -> No
         name = path.rpartition(".")[2] if "." in path else ""
         if name and node._is_none():
             raise UserError(f"{path}=null: write ~{path} to leave it out.")
+        if name in registry.options(group) and not isinstance(node, DictConfig):
+            raise UserError(
+                f"{path}: a component has no value of its own; write +{group}={name} to choose it, ~{path} to leave it out."
+            )
         if name and not isinstance(node, DictConfig):
             raise UserError(
                 f"{path} is a value, not a component; a file in {group}/ begins with '# @package {group}.NAME'."
@@ -283,6 +287,10 @@ def unknown_key(key: str, cls: object, registry: Registry) -> UserError:
     if parent in registry.groups:
         if name in registry.options(parent):
             return UserError(f"{key}: '{name}' is not chosen; add +{parent}={name}.")
+        owners = [f"{entry.path.replace('/', '.')}.{name}" for entry in registry.entries.values()
+                  if entry.group == parent and name in {field.name for field in dataclasses.fields(entry.cls)}]  # fmt: skip
+        if owners:  # what needs no name where a group takes one component needs it where it takes a list
+            return UserError(f"{key}: say of which {parent}: {' or '.join(sorted(owners))}.")
         return UserError(f"{key}: there is no such {parent}. {nearest(name, registry.options(parent))}")
     choices = [*registry.groups, *ROOT_FIELDS, "experiment"]
     word = re.split(r"[./@]", key)[0]

@@ -12,7 +12,7 @@ from hydra._internal.config_repository import CachingConfigRepository, ConfigRep
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.config_source import ConfigResult
-from omegaconf import Container, DictConfig, ListConfig, OmegaConf
+from omegaconf import AnyNode, Container, DictConfig, ListConfig, OmegaConf
 from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
 
@@ -43,6 +43,8 @@ class VettedRepository(ConfigRepository):
             config = loaded.config
             if isinstance(config, DictConfig) and not isinstance(config._get_node("hydra"), DictConfig | None):
                 raise UserError(f"{own[-1].path}/{config_path}.yaml: hydra: expected a mapping.")
+            if isinstance(config, DictConfig) and loaded.header.get("package") == "_global_":
+                self._refuse_choices(config_path, config)
             for default in loaded.defaults_list or []:
                 group = (getattr(default, "group", None) or getattr(default, "path", None) or "").lstrip("/")
                 file = f"{own[-1].path}/{config_path}.yaml"
@@ -52,6 +54,17 @@ class VettedRepository(ConfigRepository):
                     # Ours come before a file's, which Hydra would drop without a word.
                     raise UserError(f"{file}: {group}: a file cannot choose it; type {group}=… on the command line.")
         return loaded
+
+    def _refuse_choices(self, config_path: str, config: DictConfig) -> None:
+        """`optimizer: sgd` below the defaults list is what one tries first, and to Hydra a merge that failed."""
+        for key in map(str, config):
+            node = config._get_node(key)
+            if not isinstance(node, AnyNode | ListConfig) or node._is_none() or node._is_interpolation():
+                continue
+            if key != "experiment" and self.group_exists(key):
+                value = f"[{', '.join(map(str, node))}]" if isinstance(node, ListConfig) else str(node)
+                raise UserError(f"{config_path}: {key}: {value}: a component is chosen in the defaults list:\n"
+                                f"  - override /{key}: {value}")  # fmt: skip
 
 
 class BoundedRepository(CachingConfigRepository):

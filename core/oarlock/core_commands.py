@@ -121,7 +121,10 @@ def _check(args: argparse.Namespace) -> int:
 def _configure_resume(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="the folder of a run or a sweep")
     parser.add_argument(
-        "overrides", nargs="*", help="what may change: trainer.epochs, trainer.max_steps, …; of a sweep: sweep.…"
+        "overrides",
+        nargs="*",
+        default=[],
+        help="what may change: trainer.epochs, trainer.max_steps, …; of a sweep: sweep.…",
     )
     parser.add_argument(
         "--allow-drift", action="store_true", help="continue a run although plugins or libraries have changed"
@@ -167,7 +170,7 @@ def _where_it_was_made(folder: Path) -> Path:
 
 def _configure_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="a run's folder")
-    parser.add_argument("overrides", nargs="*", help="other data: data=mnist data.root=…")
+    parser.add_argument("overrides", nargs="*", default=[], help="other data: data=mnist data.root=…")
     parser.add_argument("--split", action="append", default=[], help="train, valid or test; by default valid and test")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

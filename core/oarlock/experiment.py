@@ -261,9 +261,10 @@ def _refuse_single_rows(run: Run) -> None:
     norms = (paddle.nn.BatchNorm, paddle.nn.BatchNorm1D, paddle.nn.BatchNorm2D, paddle.nn.BatchNorm3D)
     if run.feeder.smallest_batch == 1 and any(isinstance(layer, norms) for layer in run.model.sublayers()):
         trainer = run.config.trainer
+        other = "" if trainer.batch_size == 1 or trainer.drop_last else ", or trainer.drop_last=true"
         raise UserError(
             f"trainer.batch_size={trainer.batch_size}, drop_last={str(trainer.drop_last).lower()}: a batch of one row "
-            "cannot be normalised by BatchNorm.\nChoose another batch_size, or trainer.drop_last=true."
+            f"cannot be normalised by BatchNorm.\nChoose another batch_size{other}."
         )
 
 

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Result:
-    """What a finished run leaves: its metrics, its folder, the trained model with the best weights."""
+    """What a finished run leaves: its metrics, its folder, the trained model with the best weights.
+
+    The model is in eval mode, and takes rows that the data's `preprocess` has gone over.
+    """
 
     metrics: dict[str, float]
     best: dict[str, Any] | None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from oarlock.errors import UserError, shown_path, warn
-from oarlock.sealed import scratch_folder, sync_folder, write_all, write_atomically
+from oarlock.sealed import is_sealed, scratch_folder, sync_folder, write_all, write_atomically
 
 CONFIG, RUN, METRICS, LOG = "config.yaml", "run.json", "metrics.jsonl", "train.log"
 
@@ -64,9 +64,13 @@ class RunFolder:
         """Hold the run against a second process.
 
         Raises:
-            UserError: another process holds it, or it cannot be held, as on a disk that is read-only.
+            UserError: another process holds it, or it cannot be held, as on a disk that is read-only; or it is a part of
+                a sealed folder, a bundle for instance.
         """
         shown = shown_path(self.path)
+        if is_sealed(self.path):
+            raise UserError(f"{shown}: the folder that it is in is sealed, and would be damaged.\n"
+                            f"Resume a copy of it, or begin another run with trainer.init_from={shown}.")  # fmt: skip
         try:
             file = (self.path / ".lock").open("w")
         except OSError as error:

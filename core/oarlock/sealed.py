@@ -148,6 +148,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return entries
 
 
+def is_sealed(folder: Path) -> bool:
+    """Whether a folder is a part of a sealed one, which a change in it would damage."""
+    folder = folder.resolve()
+    try:
+        return any(name.startswith(f"{folder.name}/") for name in read_manifest(folder.parent))
+    except Damaged:  # it has no manifest, or none of ours
+        return False
+
+
 def manifest_text(entries: Any) -> bytes:
     """The only valid text for these entries; it ends with their own sum."""
     body = json.dumps(entries, sort_keys=True)

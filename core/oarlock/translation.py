@@ -68,6 +68,10 @@ def _translate(error: Exception, host: Host) -> UserError:
         text = "it cannot be left out"
     elif "is not Optional" in text or text.startswith("Incompatible value 'None'"):
         text = "it cannot be null"
+    elif "is not a ListConfig, list or tuple" in text:
+        text = "expected a list, in brackets: [A,B]"
+    elif re.match(r"Invalid type assigned: \w+ is not a subclass of", text):
+        text = f"it is no single value; it has options of its own, {key}.…"
     elif isinstance(cause, MissingMandatoryValue):
         text = f"a value is needed; write {key}=…"
     return UserError(where + (text if not key or text.startswith((key, f"'{key}'")) else f"{key}: {text}"))
@@ -108,6 +112,9 @@ def _translate_hydra(message: str, registry: Registry) -> str:
         return f"{key} is chosen already; write 'override /{key}: …'."
     if key := quoted(r"You must specify '([^']*)'"):
         return f"{key}: one must be chosen, with {key}=… {nearest('', registry.options(key))}"
+    group, _, name = quoted(r"Could not delete from config\. '([^'=]*)").rpartition(".")
+    if name in registry.options(group):
+        return f"~{group}.{name}: '{name}' is not chosen, so it cannot be left out."
     if key := quoted(r"Could not (?:override|delete) (?:from config\. )?'([^'=]*)"):
         if key.startswith("experiment/"):
             group = key.partition("@")[0].removeprefix("experiment/")

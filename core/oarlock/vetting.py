@@ -93,6 +93,8 @@ def as_list(overrides: Sequence[str]) -> list[str]:
 def _quoted(text: str) -> str:
     """How to type a text that Hydra's grammar takes in quotes only, as a line of its own; '' where that is not the matter."""
     key, _, value = text.partition("=")
+    if value.startswith("[") and value.endswith(","):
+        return f"\nIf the list goes on behind a space, quote all of it for the shell: '{text} …]'"
     written_out = re.match(r"""[\[{('"]|\w+\(""", value)  # lists, functions and quotes, with a mistake in them
     if not value or written_out or re.fullmatch(r"[\w.,+/-]+", value, re.ASCII):
         return ""

@@ -157,6 +157,8 @@ def test_rows_that_do_not_match_and_batches_that_do_not_fit_are_errors(tmp_path)
         Arrays(ROWS, LABELS[:24])
     assert build_feeder(Data(Arrays(ROWS, LABELS)), trainer(batch_size=20, accumulate_steps=2), 0).steps_per_epoch == 0
     job = ["trainer.batch_size=1000", "trainer.accumulate_steps=2", "trainer.drop_last=true"]
+    with pytest.raises(UserError, match=r"BatchNorm\.\nChoose another batch_size\.$"):
+        oarlock.train(["trainer.batch_size=1", f"hydra.run.dir={tmp_path / 'run'}"])
     with pytest.raises(UserError, match=r"batch_size=1000.*2000 rows a step; there are \d+\.\nChoose a smaller batch"):
         oarlock.train([*job, f"hydra.run.dir={tmp_path / 'run'}"])
     assert not (tmp_path / "run").exists()

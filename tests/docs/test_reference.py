@@ -29,6 +29,12 @@ def test_the_generated_pages_are_up_to_date():
     assert done.returncode == 0, done.stderr
 
 
+def test_the_commands_have_their_defaults():
+    page = (ROOT / "docs" / "reference" / "commands.md").read_text()
+    assert "| `--port` `PORT` | port; 0 takes a free one (8000) |" in page
+    assert "%(" not in page
+
+
 def test_a_stale_page_is_noticed_named_and_mended(tmp_path):
     docs = shutil.copytree(ROOT / "docs", tmp_path / "docs")
     shutil.copytree(ROOT / "plugins", tmp_path / "plugins")  # where it finds the examples of hooks

@@ -9,10 +9,11 @@ from oarlock import component, hookimpl
 class Ema:
     """Evaluate, and keep as best, an exponential moving average of the weights (Polyak & Juditsky 1992).
 
-    s <- d s + (1 - d) w after each step; BatchNorm's statistics are taken as they are.
+    s <- d s + (1 - d) w after step t, where d is the decay, and (1 + t) / (10 + t) as long as that is less: a young
+    average would otherwise consist of the initial weights. BatchNorm's statistics are taken as they are.
 
     Args:
-        decay: the share d of the average that a step keeps.
+        decay: the share of the average that a step keeps, once it is not young.
     """
 
     changes_run = True
@@ -38,9 +39,10 @@ class Ema:
     def on_step_end(self, run):
         import paddle
 
+        decay = min(self.decay, (1 + run.step) / (10 + run.step))
         with paddle.no_grad():
             for path, weight in self._weights.items():
-                self._average[path].scale_(self.decay).add_(weight * (1 - self.decay))
+                self._average[path].scale_(decay).add_(weight * (1 - decay))
 
     @hookimpl(tryfirst=True)
     def on_evaluation_start(self, run):

@@ -150,7 +150,14 @@ class CsvFile:
                 raise
         else:
             targets = encode(np.array(table.column(self.target, "data.target")), names, table.where)
-        return Arrays(self._inputs(table), targets)
+        try:
+            return Arrays(self._inputs(table), targets)
+        except UserError as error:
+            if self.features:
+                raise
+            raise UserError(
+                f"{error}\nIf this column is not for the model, name the others: data.features=[…]."
+            ) from error
 
     def _inputs(self, table):
         import numpy as np

@@ -31,12 +31,35 @@ def names(models: Path) -> list[str]:
         raise UserError(f"{shown_path(models)}: not a folder of models: {error.strerror}.") from error
 
 
+def refuse_part(models: Path, typed: str) -> None:
+    """A model's folder, or a bundle, where the folder of all models is meant, looks like one that has no model yet.
+
+    Args:
+        models: the folder.
+        typed: what stands before it, `serve: `.
+
+    Raises:
+        UserError: it is one; it names the folder of models.
+    """
+    from oarlock_plugins.service.bundle import BUNDLE
+
+    shown, folder = shown_path(models), models.resolve()
+    if (models / BUNDLE).is_file():
+        raise UserError(f"{typed}{shown} is a bundle itself; expected a folder MODELS_DIR/NAME/VERSION.\n"
+                        f"Its place would be MODELS_DIR/{folder.name}/1.")  # fmt: skip
+    versions = sorted(path.parent.name for path in models.glob(f"*/{BUNDLE}") if NAME.fullmatch(path.parent.name))
+    if versions:
+        raise UserError(f"{typed}{shown} is the folder of one model, its versions are {', '.join(versions[:5])}.\n"
+                        f"Name the folder that it is in: {shown_path(folder.parent)}")  # fmt: skip
+
+
 def find(models: Path, name: str) -> Path:
     """The folder of a model.
 
     Raises:
         UserError: there is none of this name.
     """
+    refuse_part(models, "--models ")
     known = names(models)
     if name not in known:
         raise UserError(f"{name}: {shown_path(models)} has no such model. {nearest(name, known)}")

@@ -122,8 +122,10 @@ def resolve_objectives(wanted: list[str], monitor: str, directions: dict[str, st
         if not colon or direction not in ("min", "max"):
             direction, name = "", one
         if name not in known:
+            # The test rows are not what to choose by, so they are not proposed.
+            proposed = [other for other in known if name.startswith("test/") or not other.startswith("test/")]
             raise UserError(f"sweep.objective={name}: a run of this sweep measures no such metric. "
-                            f"{nearest(name, known)}")  # fmt: skip
+                            f"{nearest(name, proposed)}")  # fmt: skip
         found.append([name, direction or known[name]])
     return found
 

@@ -74,5 +74,5 @@ class Classification:
     def build_metrics(self, data):
         if data.class_names is None:
             raise UserError("task=classification needs data with class_names. Try task=regression; or, where the numbers are "
-                            "classes, name them with data.class_names=[…], of a CSV file with data.target_kind=classes.")  # fmt: skip
+                            "classes, data.target_kind=classes, which data=arrays and data=csv have.")  # fmt: skip
         return {"accuracy": Accuracy()}

@@ -8,14 +8,15 @@ from tests.plugins.reference import LINEAR, assert_close
 from tests.plugins.toys import toy_rows
 
 OPTIONS = (*LINEAR, "optimizer=momentum", "optimizer.learning_rate=0.1", "trainer.evaluate_every=1 epoch")
-EMA = (*OPTIONS, "callback.ema.decay=0.7")
+EMA = (*OPTIONS, "callback.ema.decay=0.3")
 
 
-def average(weights, path, steps, decay=0.7):
-    """s_0 = w_0; s_t = d s_(t-1) + (1 - d) w_t."""
+def average(weights, path, steps, decay=0.3):
+    """s_0 = w_0; s_t = d s_(t-1) + (1 - d) w_t with d = min(decay, (1 + t) / (10 + t))."""
     value = weights[0][path].astype("float64")
     for step in range(1, steps + 1):
-        value = decay * value + (1 - decay) * weights[step][path]
+        kept = min(decay, (1 + step) / (10 + step))
+        value = kept * value + (1 - kept) * weights[step][path]
     return value
 
 
@@ -44,6 +45,11 @@ def test_the_average_is_kept_as_best(train):
     assert best["value"] == min(row["valid/rmse"] for row in run.rows)
     for path, weight in run.result.model.named_parameters():
         np.testing.assert_array_equal(weight.numpy(), run.evaluated[best["step"]][path])
+
+
+def test_a_short_run_is_not_measured_by_its_initial_weights(tmp_path):
+    short = [f"hydra.run.dir={tmp_path}/run", "trainer.epochs=3", "optimizer=sgd", "schedule=cosine", "callback=[ema]"]
+    assert oarlock.train(short).metrics["valid/accuracy"] > 0.9
 
 
 def test_the_statistics_of_batch_norm_are_taken_as_they_are(train):

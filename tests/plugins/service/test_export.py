@@ -88,6 +88,19 @@ def test_the_run_inside_can_be_evaluated_and_trained_on(exported, trained, oarlo
     assert done.returncode == 0, done.stderr
 
 
+def test_the_run_inside_is_not_resumed(bundle, tmp_path, oarlock):
+    done = oarlock("resume", bundle / "run", "trainer.epochs=4")
+    assert done.returncode == 2
+    assert (
+        "bundle/run: the folder that it is in is sealed, and would be damaged.\nResume a copy of it, or" in done.stderr
+    )
+    open_bundle(bundle)
+    shutil.copytree(bundle / "run", tmp_path / "again")
+    done = oarlock("resume", "again", "trainer.epochs=4")
+    assert done.returncode == 0, done.stderr
+    assert "again from step 99" in done.stdout
+
+
 @pytest.mark.slow
 def test_versions(trained, exported, oarlock, tmp_path):
     models.publish(tmp_path / "models", "digits-bn_mlp", lambda folder: copy_files(exported, folder))

@@ -169,10 +169,10 @@ def test_a_sweep_is_resumed_from_anywhere(sweeps, tmp_path_factory):
 
 
 def test_an_objective_that_was_mistyped_can_be_corrected(sweeps):
-    done = sweeps.run("train", "-m", *JOB, "seed=0,1", "sweep.objective=valid/acc", "hydra.sweep.dir=s")
+    done = sweeps.run("train", "-m", *JOB, "seed=0,1", "sweep.objective=accuracy", "hydra.sweep.dir=s")
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "error: sweep.objective=valid/acc: a run of this sweep measures no such metric. Did you mean 'valid/accuracy'?",
+        "error: sweep.objective=accuracy: a run of this sweep measures no such metric. Did you mean 'valid/accuracy'?",
         "Go on with: oarlock resume s sweep.objective=…",
     ]
     done = sweeps.run("resume", "s", "sweep.objective=valid/accuracy")

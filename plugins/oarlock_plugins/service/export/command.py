@@ -36,6 +36,9 @@ def run(args: argparse.Namespace) -> int:
     if args.name and not args.models:
         raise UserError(f"--name {args.name}: a name is for --models MODELS_DIR; --to {args.to} is one already.")
 
+    if args.models:
+        models.refuse_part(args.models, "--models ")
+
     def fill(folder: Path) -> None:
         write_bundle(args.run, folder, args.tolerance)
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from oarlock import Exit, UserError, shown_path
-from oarlock_plugins.service import on_ray
+from oarlock_plugins.service import models, on_ray
 
 _LIMITS = (
     ("--max-batch-rows", int, "N", "rows of a batch; 1 computes each request by itself"),
@@ -63,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     settings_of = vars(args)
     _check_numbers(settings_of)
     token = _token(args)
-    _check_folder(args)
+    models.names(args.models)  # an error where there is no such folder
+    models.refuse_part(args.models, "serve: ")
     try:
         from oarlock_plugins.service.server.app import build_app
         from oarlock_plugins.service.server.logs import Log
@@ -95,20 +96,6 @@ def _check_numbers(options: dict[str, object]) -> None:
             least = 0 if key in zero else 1 if isinstance(value, int) else 0.001
             if not least <= value <= 1e12:
                 raise UserError(f"serve: --{key.replace('_', '-')} {value}: expected a number from {least} on.")
-
-
-def _check_folder(args: argparse.Namespace) -> None:
-    from oarlock_plugins.service.bundle import BUNDLE
-    from oarlock_plugins.service.models import names
-
-    if (args.models / BUNDLE).is_file():
-        raise UserError(f"serve: {shown_path(args.models)} is a bundle itself; expected a folder MODELS_DIR/NAME/VERSION.\n"
-                        f"Its place would be MODELS_DIR/{args.models.resolve().name}/1.")  # fmt: skip
-    versions = [name for name in names(args.models) if (args.models / name / BUNDLE).is_file()]
-    if versions:
-        model = args.models.resolve()
-        raise UserError(f"serve: {shown_path(args.models)} is the folder of one model, its versions are {', '.join(versions[:5])}.\n"
-                        f"Serve the folder that it is in: oarlock serve {shown_path(model.parent)}")  # fmt: skip
 
 
 def _check_engine(kind: str) -> None:

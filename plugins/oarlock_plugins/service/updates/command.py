@@ -11,7 +11,7 @@ from oarlock_plugins.service import models
 
 def configure(parser):
     parser.add_argument("name", metavar="NAME", help="the model")
-    parser.add_argument("overrides", nargs="*", help="of the live version's run: trainer.epochs=3 "
+    parser.add_argument("overrides", nargs="*", default=[], help="of the live version's run: trainer.epochs=3 "
                         "optimizer.learning_rate=1e-4 data.base.path=…")  # fmt: skip
     parser.add_argument("--models", type=Path, required=True, metavar="MODELS_DIR", help="the folder of models")
     parser.add_argument("--data", nargs="+", required=True, metavar="FILE",

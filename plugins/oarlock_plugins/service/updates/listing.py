@@ -19,6 +19,7 @@ def configure(parser):
 
 
 def run(args):
+    models.refuse_part(args.models, "models: ")
     found = {name: entries(args.models / name, args.any_signature) for name in models.names(args.models)}
     if args.json:
         print(json.dumps(found, indent=2))

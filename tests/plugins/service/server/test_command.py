@@ -30,8 +30,7 @@ SLOW = Network((8, 512, 512, 4), repeat=150)
         (["nowhere"], "nowhere: not a folder of models: No such file or directory."),
         (
             ["models/toy"],
-            "models/toy is the folder of one model, its versions are 1.\nServe the folder that it is in: oarlock "
-            "serve ",
+            "models/toy is the folder of one model, its versions are 1.\nName the folder that it is in: ",
         ),
         (["models/toy/1"], "is a bundle itself; expected a folder MODELS_DIR/NAME/VERSION."),
         (

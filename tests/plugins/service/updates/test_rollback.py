@@ -155,6 +155,24 @@ def test_the_list_as_json_and_with_a_damaged_version(oarlock, folder):
     assert found[1]["metrics"] == {"valid/accuracy": 0.9}
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["models", "models/toy"],
+        ["rollback", "toy", "--models", "models/toy"],
+        ["export", "run", "--models", "models/toy"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_the_folder_of_one_model_is_not_the_folder_of_models(command, oarlock, tmp_path):
+    (tmp_path / "models" / "toy" / "1").mkdir(parents=True)
+    (tmp_path / "models" / "toy" / "1" / "bundle.json").touch()
+    done = oarlock(*command)
+    assert done.returncode == 2
+    assert "models/toy is the folder of one model, its versions are 1.\nName the folder that it is in: " in done.stderr
+    assert [path.name for path in (tmp_path / "models" / "toy").iterdir()] == ["1"]
+
+
 def test_the_list_of_an_empty_folder_and_of_none(oarlock, tmp_path):
     (tmp_path / "empty").mkdir()
     assert oarlock("models", "empty").stdout == "empty: it has no model\n"
