@@ -14,7 +14,7 @@ from oarlock_plugins.data.no_rows import NoRows
 from oarlock_plugins.data.npy_files import read_npy, read_npz
 from oarlock_plugins.data.tables import read_table
 from oarlock_plugins.service.bundle import TensorSpec
-from oarlock_plugins.service.updates.rows import joined
+from oarlock_plugins.service.updates.rows import has_names, joined
 
 SUFFIXES = (".csv", ".npy", ".npz")
 TARGET = "target"
@@ -97,8 +97,7 @@ class Reader:
                 raise UserError(f"{name}: its targets have the shape {list(targets.shape[1:])}; the model gives "
                                 f"{list(shape)}.")  # fmt: skip
             targets = targets.reshape(-1, *shape)
-        single = not isinstance(rows.inputs, dict)
-        return Arrays(fitted[self._inputs[0].name] if single else fitted, targets)
+        return Arrays(fitted if has_names(self._data) else fitted[self._inputs[0].name], targets)
 
 
 def _files(paths: Sequence[Path], option: str) -> list[Path]:

@@ -8,7 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from oarlock import Arrays
+from oarlock import Arrays, Data
+
+
+def has_names(data: Data) -> bool:
+    """Whether the inputs of a raw row have names: one alone may have one, and `preprocess` may give or take them."""
+    return isinstance(data.inputs if data.inputs is not None else data.train.inputs, Mapping)
 
 
 def joined(parts: Sequence[Arrays]) -> Arrays:

@@ -1,0 +1,87 @@
+"""Data, a model and a task of other kinds than those that an update was made for; installed as somebody else's plugin."""
+
+from __future__ import annotations
+
+from oarlock import Arrays, Data, component, hookimpl
+
+NAMED = {
+    "named": lambda rows: {"x": rows},
+    "several": lambda rows: {"z": rows[:, :1], "a": rows[:, 1:]},
+    "merged": lambda rows: {"first": rows[:, :1], "rest": rows[:, 1:]},
+}
+
+
+def rows(count, seed):
+    import numpy as np
+
+    inputs = np.random.default_rng(seed).normal(size=(count, 3)).astype("float32")
+    return inputs, (inputs.sum(axis=1) > 0).astype("int64")
+
+
+@component
+class Kinds:
+    """Rows of three numbers in two classes.
+
+    Args:
+        inputs: `bare`, `named`, `several`, `parted` by the preprocessing, or `merged` by it.
+    """
+
+    inputs: str = "bare"
+
+    @hookimpl
+    def build_data(self):
+        return Data(*(self._part(count, seed) for seed, count in enumerate((80, 40, 40))), class_names=["down", "up"],
+                    preprocess={"parted": parted, "merged": merged}.get(self.inputs, lambda: None)())  # fmt: skip
+
+    def _part(self, count, seed):
+        inputs, targets = rows(count, seed)
+        return Arrays(NAMED.get(self.inputs, lambda rows: rows)(inputs), targets)
+
+
+def parted():
+    from paddle import nn
+
+    class Parted(nn.Layer):
+        def forward(self, inputs):
+            return {"first": inputs[:, :1], "rest": inputs[:, 1:]}
+
+    return Parted()
+
+
+def merged():
+    import paddle
+    from paddle import nn
+
+    class Merged(nn.Layer):
+        def forward(self, inputs):
+            return paddle.concat([inputs["first"], inputs["rest"]], axis=1)
+
+    return Merged()
+
+
+@component
+class Linear:
+    """A linear model of three numbers, however they come."""
+
+    @hookimpl
+    def build_model(self, spec):
+        import paddle
+        from paddle import nn
+
+        class Model(nn.Layer):
+            def __init__(self):
+                super().__init__()
+                self.linear = nn.Linear(3, spec.num_outputs)
+
+            def forward(self, inputs):
+                if isinstance(inputs, dict):
+                    inputs = paddle.concat(list(inputs.values()), axis=1)
+                return self.linear(inputs)
+
+        return Model()
+
+
+@hookimpl
+def register_components(register):
+    register("data/kinds", Kinds)
+    register("model/kinds", Linear)
