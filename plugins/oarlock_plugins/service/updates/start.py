@@ -97,6 +97,12 @@ def find_start(model: Path, options: Options) -> Start:
     compare.require_same_answers(run, bundle)
     base = run.components["data"].base if updated else run.components["data"]
     first = base.build_data() if updated else run.data
+    if isinstance(first.train, Arrays) and not isinstance(first.train.targets, np.ndarray):
+        have = (
+            f"targets by name ({', '.join(first.train.targets)})" if first.train.targets is not None else "no targets"
+        )
+        raise UserError(f"{model.name}: the rows that it learned from have {have}; an update takes rows with one array of them.\n"
+                        "Train with the new rows and export again.")  # fmt: skip
     reader = Reader(base, first, bundle.inputs)
     split, held_out = _hold_out(run, reader, options)
     brought = reader.read(options.data, "--data", options.targets)

@@ -10,6 +10,15 @@ NAMED = {
     "merged": lambda rows: {"first": rows[:, :1], "rest": rows[:, 1:]},
 }
 
+TARGETS = {
+    "bare": lambda targets: targets,
+    "column": lambda targets: targets[:, None],
+    "bytes": lambda targets: targets.astype("uint8"),
+    "values": lambda targets: targets.astype("float32"),
+    "counts": lambda targets: targets,
+    "named": lambda targets: {"up": targets, "down": 1 - targets},
+}
+
 
 def rows(count, seed):
     import numpy as np
@@ -23,19 +32,22 @@ class Kinds:
     """Rows of three numbers in two classes.
 
     Args:
+        targets: `bare`, a `column` of them, in few `bytes`, `values` of one axis, `counts` or `named`.
         inputs: `bare`, `named`, `several`, `parted` by the preprocessing, or `merged` by it.
     """
 
+    targets: str = "bare"
     inputs: str = "bare"
 
     @hookimpl
     def build_data(self):
-        return Data(*(self._part(count, seed) for seed, count in enumerate((80, 40, 40))), class_names=["down", "up"],
+        return Data(*(self._part(count, seed) for seed, count in enumerate((80, 40, 40))),
+                    class_names=None if self.targets in ("values", "counts") else ["down", "up"], output_shape=(),
                     preprocess={"parted": parted, "merged": merged}.get(self.inputs, lambda: None)())  # fmt: skip
 
     def _part(self, count, seed):
         inputs, targets = rows(count, seed)
-        return Arrays(NAMED.get(self.inputs, lambda rows: rows)(inputs), targets)
+        return Arrays(NAMED.get(self.inputs, lambda rows: rows)(inputs), TARGETS[self.targets](targets))
 
 
 def parted():
@@ -81,7 +93,22 @@ class Linear:
         return Model()
 
 
+@component
+class Squares:
+    """Least squares of the last output."""
+
+    @hookimpl
+    def compute_loss(self, output, batch):
+        targets = batch.targets["up"] if isinstance(batch.targets, dict) else batch.targets
+        return (output[:, -1] - targets.flatten().astype("float32")).square().mean()
+
+    @hookimpl
+    def compute_predictions(self, output):
+        return {"output": output[:, -1]}
+
+
 @hookimpl
 def register_components(register):
     register("data/kinds", Kinds)
     register("model/kinds", Linear)
+    register("task/kinds", Squares)

@@ -1,5 +1,6 @@
 """Updates of models that take and give something else than the built-in ones do."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -39,3 +40,31 @@ def test_inputs_have_the_names_of_the_raw_rows(kind, tmp_path, inputs):
     assert done.returncode == 0, done.stderr
     assert "new rows: 60 of 60 (0 known, 0 held out); rows of before: 80" in done.stdout
     assert models.versions(tmp_path / "models" / "kind") == [1, 2]
+
+
+@pytest.mark.parametrize("targets", ["column", "bytes", "values"])
+def test_targets_are_of_the_kind_that_the_run_learned_from(kind, tmp_path, targets):
+    update = kind(f"data.targets={targets}", "task=kinds")
+    new, numbers = kinds.rows(60, 9)
+    known, of_known = kinds.rows(80, 0)
+    done = update(inputs=np.concatenate([new, known]), targets=np.concatenate([numbers, of_known]))
+    assert done.returncode == 0, done.stderr
+    assert "new rows: 60 of 140 (80 known, 0 held out); rows of before: 80" in done.stdout
+    assert models.versions(tmp_path / "models" / "kind") == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ("counts", r"row 2: the target is '0\.5'; expected a whole number\."),
+        (
+            "named",
+            r"kind: the rows that it learned from have targets by name \(up, down\); an update takes rows with one",
+        ),
+    ],
+)
+def test_targets_that_cannot_be_learned_are_bad_input(kind, targets, message):
+    done = kind(f"data.targets={targets}", "task=kinds")(inputs=kinds.rows(3, 9)[0], targets=np.array([0, 1, 0.5]))
+    assert done.returncode == 2
+    assert re.search(message, done.stderr), done.stderr
+    assert done.stderr.count("\n") <= 3
