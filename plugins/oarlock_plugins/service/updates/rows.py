@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from oarlock import Arrays, Data
+from oarlock import Arrays, Data, UserError
 
 
 def has_names(data: Data) -> bool:
@@ -17,13 +17,33 @@ def has_names(data: Data) -> bool:
 
 
 def joined(parts: Sequence[Arrays]) -> Arrays:
-    """The rows of all of them, one after the other."""
+    """The rows of all of them, one after the other.
+
+    Raises:
+        UserError: they are of different shapes.
+    """
     first = parts[0]
+    check_shapes(parts)
     if isinstance(first.inputs, Mapping):
         inputs: Any = {name: np.concatenate([part.inputs[name] for part in parts]) for name in first.inputs}
     else:
         inputs = np.concatenate([part.inputs for part in parts])
     return Arrays(inputs, np.concatenate([part.targets for part in parts]))
+
+
+def check_shapes(parts: Sequence[Arrays]) -> None:
+    """Have rows of one shape; a model that takes any length may have learned from others before.
+
+    Raises:
+        UserError: they are of several.
+    """
+    trees = [part.inputs if isinstance(part.inputs, Mapping) else {"inputs": part.inputs} for part in parts]
+    for name in (*trees[0], "targets"):
+        leaves = [part.targets if name == "targets" else tree[name] for part, tree in zip(parts, trees, strict=True)]
+        one, *others = dict.fromkeys(leaf.shape[1:] for leaf in leaves)
+        if others:
+            raise UserError(f"A row of {name} has the shape {list(one)} in one place and {list(others[0])} in another; an update "
+                            "learns rows of one shape.\nBring each in an update of its own, with --replay 0.")  # fmt: skip
 
 
 def drawn(rows: Arrays, share: float, seed: int) -> Arrays:

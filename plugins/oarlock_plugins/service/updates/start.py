@@ -14,7 +14,7 @@ from oarlock_plugins.service.bundle import Bundle
 from oarlock_plugins.service.updates import compare, plan, store
 from oarlock_plugins.service.updates.live import live
 from oarlock_plugins.service.updates.reading import Reader
-from oarlock_plugins.service.updates.rows import can_be_told_apart, drawn, fingerprints, joined, new_among
+from oarlock_plugins.service.updates.rows import can_be_told_apart, check_shapes, drawn, fingerprints, joined, new_among
 
 # Where the rows of the first run are at hand, all of them are gone through again.
 REPLAY = 1.0
@@ -123,6 +123,8 @@ def find_start(model: Path, options: Options) -> Start:
         else:  # equal rows are then not the same row; what was brought before is known as a whole
             same = any(np.array_equal(fingerprints(brought), fingerprints(one)) for one in before)
             new, known = (None, len(brought)) if same else (brought, 0)
+    if replay and new is not None:
+        check_shapes([new, *before])
     replayed = len(drawn(joined(before), replay, version)) if replay else 0
     return Start(version, bundle, experiment, run, files, split, held_out, len(brought) if brought is not None else 0, new,
                  known, held, replay, replayed)  # fmt: skip

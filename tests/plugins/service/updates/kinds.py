@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oarlock import Arrays, Data, component, hookimpl
+from oarlock import Arrays, Data, InputSpec, component, hookimpl
 
 NAMED = {
     "named": lambda rows: {"x": rows},
@@ -33,7 +33,7 @@ class Kinds:
 
     Args:
         targets: `bare`, a `column` of them, in few `bytes`, `values` of one axis, `counts` or `named`.
-        inputs: `bare`, `named`, `several`, `parted` by the preprocessing, or `merged` by it.
+        inputs: `bare`, `named`, `several`, `parted` by the preprocessing, or `merged` by it, or of `any` number.
     """
 
     targets: str = "bare"
@@ -43,6 +43,7 @@ class Kinds:
     def build_data(self):
         return Data(*(self._part(count, seed) for seed, count in enumerate((80, 40, 40))),
                     class_names=None if self.targets in ("values", "counts") else ["down", "up"], output_shape=(),
+                    inputs=InputSpec((-1,)) if self.inputs == "any" else None,
                     preprocess={"parted": parted, "merged": merged}.get(self.inputs, lambda: None)())  # fmt: skip
 
     def _part(self, count, seed):
@@ -80,6 +81,8 @@ class Linear:
         import paddle
         from paddle import nn
 
+        free = not isinstance(spec.inputs, dict) and spec.input_shape == (-1,)
+
         class Model(nn.Layer):
             def __init__(self):
                 super().__init__()
@@ -88,6 +91,8 @@ class Linear:
             def forward(self, inputs):
                 if isinstance(inputs, dict):
                     inputs = paddle.concat(list(inputs.values()), axis=1)
+                if free:
+                    inputs = paddle.stack([inputs.mean(axis=1), inputs.max(axis=1), inputs.min(axis=1)], axis=1)
                 return self.linear(inputs)
 
         return Model()

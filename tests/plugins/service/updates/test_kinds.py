@@ -68,3 +68,14 @@ def test_targets_that_cannot_be_learned_are_bad_input(kind, targets, message):
     assert done.returncode == 2
     assert re.search(message, done.stderr), done.stderr
     assert done.stderr.count("\n") <= 3
+
+
+def test_rows_of_another_length_are_not_mixed_with_those_of_before(kind, tmp_path):
+    update = kind("data.inputs=any")
+    longer, targets = np.random.default_rng(0).normal(size=(60, 5)).astype("float32"), np.arange(60) % 2
+    done = update(inputs=longer, targets=targets)
+    assert done.returncode == 2
+    assert "A row of inputs has the shape [5] in one place and [3] in another" in done.stderr
+    assert not (tmp_path / "models" / "kind" / "updates" / "run-1").exists()
+    done = update("--replay", "0", inputs=longer, targets=targets)
+    assert done.returncode == 0, done.stderr
