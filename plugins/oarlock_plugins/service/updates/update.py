@@ -72,8 +72,9 @@ def update(model: Path, options: Options) -> Exit:
         raise
     result = compare.measured(start.run, load_run(folder), start.held_out, start.new, seen.metrics, options.allow_loss,
                               options.least_fit)  # fmt: skip
-    record |= {"compared_on": {"rows": start.split, "count": len(start.held_out)}, "comparison": asdict(result)}
-    on = f"{len(start.held_out)} rows of {start.split}"
+    count = len(start.held_out) if hasattr(start.held_out, "__len__") else None  # a stream does not know
+    record |= {"compared_on": {"rows": start.split, "count": count}, "comparison": asdict(result)}
+    on = f"{count} rows of {start.split}" if count is not None else f"the rows of {start.split}"
     if result.reason:
         _write(folder, {**record, "outcome": "refused", "reason": result.reason})
         print(f"refused: {result.reason}\n{result} on {on}; {stays}\n{run}", file=sys.stderr)

@@ -34,21 +34,32 @@ class Kinds:
     Args:
         targets: `bare`, a `column` of them, in few `bytes`, `values` of one axis, `counts` or `named`.
         inputs: `bare`, `named`, `several`, `parted` by the preprocessing, or `merged` by it, or of `any` number.
+        streamed: whether the rows come without a length.
     """
 
     targets: str = "bare"
     inputs: str = "bare"
+    streamed: bool = False
 
     @hookimpl
     def build_data(self):
         return Data(*(self._part(count, seed) for seed, count in enumerate((80, 40, 40))),
                     class_names=None if self.targets in ("values", "counts") else ["down", "up"], output_shape=(),
-                    inputs=InputSpec((-1,)) if self.inputs == "any" else None,
+                    inputs=InputSpec((-1 if self.inputs == "any" else 3,)) if self.inputs == "any" or self.streamed else None,
                     preprocess={"parted": parted, "merged": merged}.get(self.inputs, lambda: None)())  # fmt: skip
 
     def _part(self, count, seed):
         inputs, targets = rows(count, seed)
-        return Arrays(NAMED.get(self.inputs, lambda rows: rows)(inputs), TARGETS[self.targets](targets))
+        part = Arrays(NAMED.get(self.inputs, lambda rows: rows)(inputs), TARGETS[self.targets](targets))
+        return Stream(part) if self.streamed else part
+
+
+class Stream:
+    def __init__(self, rows):
+        self._rows = rows
+
+    def __iter__(self):
+        return (self._rows[row] for row in range(len(self._rows)))
 
 
 def parted():

@@ -79,3 +79,10 @@ def test_rows_of_another_length_are_not_mixed_with_those_of_before(kind, tmp_pat
     assert not (tmp_path / "models" / "kind" / "updates" / "run-1").exists()
     done = update("--replay", "0", inputs=longer, targets=targets)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_hold_out_need_not_know_its_length(kind):
+    new, targets = kinds.rows(60, 9)
+    done = kind("data.streamed=true")(inputs=new, targets=targets)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"published: kind version 2\naccuracy 0\.\d+, live 0\.\d+ on the rows of test\n", done.stdout)
