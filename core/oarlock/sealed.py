@@ -195,8 +195,12 @@ def write_text(path: Path, text: str) -> None:
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file: whoever reads it finds the old text or the new one."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    write_text(scratch, text)
-    scratch.replace(path)
+    try:
+        write_text(scratch, text)
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)  # on a full disk each try would leave one
+        raise
 
 
 def sync_folder(path: Path) -> None:

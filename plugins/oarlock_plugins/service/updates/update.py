@@ -56,7 +56,12 @@ def update(model: Path, options: Options) -> Exit:
         return Exit.DONE
     print(f"live: {model.name} version {start.version}\n"
           f"new rows: {len(start.new)} of {start.brought} ({left_out}); rows of before: {start.replayed}", flush=True)  # fmt: skip
-    files = [*start.files, store.keep(model, start.new)]
+    try:
+        files = [*start.files, store.keep(model, start.new)]
+    except OSError as error:
+        raise RunFailed(
+            f"{shown_path(model / store.ROWS)}: the new rows cannot be kept: {error.strerror}\n{stays}"
+        ) from error
     experiment = plan.planned(start.experiment, start.bundle.run, files, start.replay, start.version,
                               len(start.new) + start.replayed, options.frozen, options.overrides)  # fmt: skip
     folder, seen = _free_folder(model), LastEvaluation()

@@ -300,6 +300,15 @@ def test_what_was_published_or_withdrawn_meanwhile_is_not_overtaken(digits, monk
     assert not [path for path in digits.model.iterdir() if path.name.startswith(".new")]
 
 
+def test_rows_that_cannot_be_kept_are_said(update, digits):
+    (digits.model / "updates").mkdir()
+    (digits.model / "updates" / "rows").write_text("in the way")
+    done = update("good")
+    assert done.returncode == 1
+    assert re.search(r"error: the run failed: \S+updates/rows: the new rows cannot be kept: (File exists|Not a directory)\n"
+                     r"digits version 1 stays live\n$", done.stderr), done.stderr  # fmt: skip
+
+
 def test_a_run_that_fails_is_recorded(update, digits):
     done = update("good", "optimizer.learning_rate=1e38")
     assert done.returncode == 1
