@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -24,6 +25,7 @@ from oarlock import (
 from oarlock_plugins.service import models
 from oarlock_plugins.service.bundle import RUN
 from oarlock_plugins.service.updates import compare, plan, store
+from oarlock_plugins.service.updates.locks import held_versions
 from oarlock_plugins.service.updates.start import Options, Start, find_start
 
 RECORD = "update.json"
@@ -99,18 +101,21 @@ def _publish(model: Path, folder: Path, start: Start, candidates: list[int], rec
 
     Raises:
         RunFailed: it is, or the disk is full.
-        UserError: the exported model would answer otherwise than the trained one.
+        UserError: the exported model would answer otherwise than the trained one, or a rollback is being made.
     """
     from oarlock_plugins.service.export.writing import write_bundle
 
     def fill(scratch: Path) -> None:
         write_bundle(folder, scratch, start.bundle.tolerance)
         _write(scratch / RUN, record)
+        # Until it is published: what is withdrawn meanwhile would be overtaken by what was learned from it.
+        publishing.enter_context(held_versions(model))
         if models.candidates(model) != candidates:
             raise RunFailed("other versions are live than when the update began, so it was not published; update again")
 
     try:
-        return models.publish(model.parent, model.name, fill)[0]
+        with contextlib.ExitStack() as publishing:
+            return models.publish(model.parent, model.name, fill)[0]
     except OSError as error:
         raise RunFailed(f"{shown_path(model)}: the bundle cannot be written: {error.strerror}") from error
 
