@@ -363,6 +363,7 @@ MISTAKES = {
     "in.npy --output taken.csv": "taken.csv exists already.",
     "in.npy --output no/out.csv": "there is no such folder",
     "in.npy --outputs classes": "the model gives no classes. Did you mean 'class'?",
+    "rows.parquet --columns ": "rows.parquet: --columns names 0 columns; the model takes 64 numbers (inputs [8, 8]).",
     "in.npy --engine onnx": "Did you mean 'onnxruntime'?",
     "in.npy --workers 0": "expected at least 1",
     "in.npy --delimiter ab": "expected one character",
