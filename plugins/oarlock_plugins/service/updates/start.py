@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from oarlock import Arrays, Experiment, Run, UserError, load_experiment, load_run
+from oarlock import Arrays, Experiment, Run, UserError, load_experiment, load_run, warn
 from oarlock_plugins.service.bundle import Bundle
 from oarlock_plugins.service.updates import compare, plan, store
 from oarlock_plugins.service.updates.live import live
@@ -106,6 +106,9 @@ def find_start(model: Path, options: Options) -> Start:
     reader = Reader(base, first, bundle.inputs)
     split, held_out = _hold_out(run, reader, options)
     brought = reader.read(options.data, "--data", options.targets)
+    if not isinstance(held_out, Arrays):
+        warn(f"{model.name}: its {split} rows are not in memory, so those of them that are brought are learned. "
+             "Bring none of them, or name rows of your own: --holdout FILE.")  # fmt: skip
 
     of_base = [first.train] if isinstance(first.train, Arrays) else []
     before = [*of_base, *(store.kept(path) for path in files)]

@@ -86,3 +86,6 @@ def test_a_hold_out_need_not_know_its_length(kind):
     done = kind("data.streamed=true")(inputs=new, targets=targets)
     assert done.returncode == 0, done.stderr
     assert re.search(r"published: kind version 2\naccuracy 0\.\d+, live 0\.\d+ on the rows of test\n", done.stdout)
+    assert (
+        "warning: kind: its test rows are not in memory, so those of them that are brought are learned." in done.stderr
+    )
