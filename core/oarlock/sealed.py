@@ -207,8 +207,8 @@ def write_atomically(path: Path, text: str) -> None:
     try:
         write_text(scratch, text)
         scratch.replace(path)
-    except OSError:
-        scratch.unlink(missing_ok=True)  # a full disk needs no half of it
+    except BaseException:
+        scratch.unlink(missing_ok=True)  # on a full disk each try would leave one
         raise
 
 

@@ -94,12 +94,20 @@ def candidates(model: Path) -> list[int]:
 
 
 def withdraw(model: Path, version: int, reason: str) -> None:
-    """Have a version no longer served."""
+    """Have a version no longer served.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
     _record(model, {**withdrawn(model), version: {"reason": reason, "time": round(time.time(), 3)}})
 
 
 def restore(model: Path, version: int) -> None:
-    """Let a withdrawn version be served again."""
+    """Let a withdrawn version be served again.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
     _record(model, {one: entry for one, entry in withdrawn(model).items() if one != version})
 
 
@@ -132,4 +140,7 @@ def publish(models: Path, name: str, fill: Callable[[Path], Any]) -> tuple[Path,
 
 def _record(model: Path, gone: dict[int, dict[str, Any]]) -> None:
     text = json.dumps({str(version): entry for version, entry in sorted(gone.items())}, indent=2)
-    write_atomically(model / WITHDRAWN, f"{text}\n")
+    try:
+        write_atomically(model / WITHDRAWN, f"{text}\n")
+    except OSError as error:
+        raise UserError(f"{shown_path(model / WITHDRAWN)} cannot be written: {error.strerror}.") from error

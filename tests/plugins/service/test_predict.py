@@ -24,6 +24,7 @@ from oarlock_plugins.service.predict.sources import TableOptions, open_source
 from oarlock_plugins.service.predict.table_sinks import CsvSink
 from tests.conftest import environment
 from tests.plugins.damage import damaged
+from tests.plugins.service.server.bundles import publish_sums
 
 NAMES = [f"pixel{place}" for place in range(64)]
 HEADER = ",".join(NAMES)
@@ -237,6 +238,18 @@ def test_faulty_rows_of_arrays_and_of_parquet(exported, digits, answers, oarlock
     assert np.flatnonzero(np.isnan(probabilities).all(axis=1)).tolist() == [2, 6, 7, 9]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_a_float_that_is_no_whole_number_of_the_type_is_a_fault(oarlock, tmp_path, dtype):
+    publish_sums(tmp_path / "models")
+    beyond = np.inf if dtype == "float16" else 2.0**31  # which as float32 is the largest int32 too
+    counts = np.array([[1, 2], [beyond, 2], [-3, 4], [1.5, 0]], dtype)
+    np.savez(tmp_path / "in.npz", counts=counts, bias=np.zeros((4, 1)))
+    done = oarlock("predict", "models/sums/1", "--input", "in.npz", "--output", "out.npz")
+    assert (done.returncode, done.stderr) == (1, "error: 2 of 4 rows have no answer; out.npz.errors.csv says why\n")
+    with np.load(tmp_path / "out.npz") as found:
+        np.testing.assert_array_equal(found["sum"].ravel(), [3, np.nan, 1, np.nan])
+
+
 def test_a_gap_in_a_lone_column_is_a_row(exported, digits, answers, oarlock, tmp_path):
     rows = digits[:4].astype("float64")
     rows[1, 0, 0] = np.nan
@@ -350,6 +363,7 @@ MISTAKES = {
     "in.npy --output taken.csv": "taken.csv exists already.",
     "in.npy --output no/out.csv": "there is no such folder",
     "in.npy --outputs classes": "the model gives no classes. Did you mean 'class'?",
+    "rows.parquet --columns ": "rows.parquet: --columns names 0 columns; the model takes 64 numbers (inputs [8, 8]).",
     "in.npy --engine onnx": "Did you mean 'onnxruntime'?",
     "in.npy --workers 0": "expected at least 1",
     "in.npy --delimiter ab": "expected one character",

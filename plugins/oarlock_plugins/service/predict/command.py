@@ -116,7 +116,7 @@ def open_files(args: argparse.Namespace, bundle: Bundle) -> list[tuple[Path, Sou
     from oarlock_plugins.service.predict.sources import TableOptions, open_source
 
     # As a line of a CSV, since a name may have a comma in it.
-    columns = tuple(next(csv.reader([args.columns], skipinitialspace=True))) if args.columns else None
+    columns = tuple(next(csv.reader([args.columns], skipinitialspace=True))) if args.columns is not None else None
     options = TableOptions(columns, args.header, args.delimiter, bundle.columns)
     return [(path, open_source(path, bundle.inputs, options)) for path in args.input]
 

@@ -81,9 +81,12 @@ def convert(values: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray
         return values, None, ""
     limits = np.iinfo(dtype)
     with np.errstate(invalid="ignore"):
-        bad = ~((values >= limits.min) & (values <= limits.max))
         if np.issubdtype(values.dtype, np.floating):
-            bad |= values != np.floor(values)
+            # In double, and below the number behind the largest: the largest itself may be rounded up to that.
+            wide = values.astype("float64", copy=False)
+            bad = ~((wide >= float(limits.min)) & (wide < float(limits.max) + 1) & (wide == np.floor(wide)))
+        else:
+            bad = ~((values >= limits.min) & (values <= limits.max))
         found = np.where(bad, 0, values).astype(dtype)
     return found, bad if bad.any() else None, f"not a whole number from {limits.min} to {limits.max}"
 

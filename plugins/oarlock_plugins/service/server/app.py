@@ -93,7 +93,9 @@ class Application:
             if self.admission.is_full():
                 raise overloaded(*OVERLOADED)
             return self.infer(target, exchange, receive)
-        return self._control({**scope, "oarlock.exchange": exchange}, receive, exchange.pass_on)  # type: ignore[arg-type]
+        # What watches over a server asks with HEAD too; whoever runs this leaves out the body.
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        return self._control({**scope, "method": method, "oarlock.exchange": exchange}, receive, exchange.pass_on)  # type: ignore[arg-type]
 
     def bears_token(self, headers: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]]) -> bool:
         """Whether a request with these headers may be answered: it has the token, or there is none."""

@@ -12,6 +12,7 @@ import numpy as np
 from oarlock import Batch, Run, UserError, evaluate
 from oarlock_plugins.service.bundle import Bundle
 from oarlock_plugins.service.engines import compare
+from oarlock_plugins.service.updates.rows import has_names
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,11 @@ def require_same_answers(run: Run, bundle: Bundle) -> None:
     import paddle
 
     inputs, expected = bundle.reference()
-    tensors = {name: paddle.to_tensor(array) for name, array in inputs.items()}
-    tree = tensors if isinstance(run.data.model_spec().inputs, Mapping) else next(iter(tensors.values()))
+    tensors = {
+        one.name: paddle.to_tensor(inputs[one.name]) for one in bundle.inputs
+    }  # in the order that the model knows
     data = run.hook.build_data()
+    tree = tensors if has_names(data) else next(iter(tensors.values()))
     with paddle.no_grad():
         answers = run.compute_predictions(run.forward(run.model, data.prepared(Batch(tree))))
     for name, wanted in expected.items():

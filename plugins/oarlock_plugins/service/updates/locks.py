@@ -32,3 +32,14 @@ def held(path: Path, message: str) -> Iterator[None]:
         except OSError as error:
             raise UserError(message) from error
         yield
+
+
+def held_versions(model: Path) -> contextlib.AbstractContextManager[None]:
+    """Hold what is live of a model: it is being withdrawn or restored, or an update of it is being published.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    return held(
+        model / ".rollback.lock", f"{model.name}: a rollback or an update of it is just taking effect; try again."
+    )

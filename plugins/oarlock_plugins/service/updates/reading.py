@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from oarlock_plugins.data.no_rows import NoRows
 from oarlock_plugins.data.npy_files import read_npy, read_npz
 from oarlock_plugins.data.tables import read_table
 from oarlock_plugins.service.bundle import TensorSpec
-from oarlock_plugins.service.updates.rows import joined
+from oarlock_plugins.service.updates.rows import has_names, joined
 
 SUFFIXES = (".csv", ".npy", ".npz")
 TARGET = "target"
@@ -87,18 +88,25 @@ class Reader:
         """The rows with the model's types and shapes, targets as class numbers or values."""
         given = rows.inputs if isinstance(rows.inputs, dict) else {self._inputs[0].name: rows.inputs}
         fitted = {spec.name: _fit(given[spec.name], spec, name) for spec in self._inputs}
-        names = self._data.class_names
-        if names is not None:
-            targets = encode(rows.targets, names, where)
+        return Arrays(
+            fitted if has_names(self._data) else fitted[self._inputs[0].name], self._targets(rows, name, where)
+        )
+
+    def _targets(self, rows: Arrays, name: str, where: Callable[[int], str]) -> np.ndarray:
+        """Class numbers or values, in the type and the shape of those that the run learned from."""
+        known = self._data.train.targets if isinstance(self._data.train, Arrays) else None
+        if self._data.class_names is not None:
+            targets = encode(rows.targets, self._data.class_names, where)
+            # As many as in a row of them; where any length will do, there may be more.
+            shape = known.shape[1:] if known is not None and known[0].size == targets[0].size else targets.shape[1:]
         else:
-            shape = tuple(self._data.output_shape or (1,))
-            targets = _numbers(rows.targets, where)
-            if targets[0].size != np.prod(shape):
+            targets = _numbers(rows.targets, "float32" if known is None else known.dtype, where)
+            asked = (1,) if self._data.output_shape is None else tuple(self._data.output_shape)
+            shape = asked if known is None else known.shape[1:]
+            if targets[0].size != math.prod(shape):
                 raise UserError(f"{name}: its targets have the shape {list(targets.shape[1:])}; the model gives "
                                 f"{list(shape)}.")  # fmt: skip
-            targets = targets.reshape(-1, *shape)
-        single = not isinstance(rows.inputs, dict)
-        return Arrays(fitted[self._inputs[0].name] if single else fitted, targets)
+        return targets.reshape(-1, *shape).astype(targets.dtype if known is None else known.dtype)
 
 
 def _files(paths: Sequence[Path], option: str) -> list[Path]:
@@ -149,12 +157,17 @@ def _fit(array: np.ndarray, spec: TensorSpec, name: str) -> np.ndarray:
     return cast
 
 
-def _numbers(targets: np.ndarray, where: Callable[[int], str]) -> np.ndarray:
+def _numbers(targets: np.ndarray, dtype: Any, where: Callable[[int], str]) -> np.ndarray:
     try:
-        numbers = targets.astype("float32")
+        with np.errstate(invalid="ignore", over="ignore"):
+            numbers = targets.astype(dtype)
     except ValueError as error:
         raise UserError(f"{where(0)}: {error}.") from error
-    if not np.isfinite(numbers).all():
-        row = int(np.argmin(np.isfinite(numbers).reshape(len(numbers), -1).all(axis=1)))
-        raise UserError(f"{where(row)}: the target is '{targets[row]}'; expected a finite number.")
+    whole = not np.issubdtype(numbers.dtype, np.floating)
+    sound = numbers == targets if whole and targets.dtype.kind in "biuf" else np.isfinite(numbers)
+    if not sound.all():
+        row = int(np.argmin(sound.reshape(len(numbers), -1).all(axis=1)))
+        raise UserError(
+            f"{where(row)}: the target is '{targets[row]}'; expected a {'whole' if whole else 'finite'} number."
+        )
     return numbers

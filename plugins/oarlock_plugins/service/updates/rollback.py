@@ -22,10 +22,10 @@ def configure(parser):
 
 
 def run(args):
-    from oarlock_plugins.service.updates.locks import held
+    from oarlock_plugins.service.updates.locks import held_versions
 
     model = models.find(args.models, args.name)
-    with held(model / ".rollback.lock", f"{args.name}: another rollback of it is being made; try again."):
+    with held_versions(model):
         if args.restore is not None:
             restore(model, args.restore, args.any_signature)
         else:

@@ -8,17 +8,42 @@ from typing import Any
 
 import numpy as np
 
-from oarlock import Arrays
+from oarlock import Arrays, Data, UserError
+
+
+def has_names(data: Data) -> bool:
+    """Whether the inputs of a raw row have names: one alone may have one, and `preprocess` may give or take them."""
+    return isinstance(data.inputs if data.inputs is not None else data.train.inputs, Mapping)
 
 
 def joined(parts: Sequence[Arrays]) -> Arrays:
-    """The rows of all of them, one after the other."""
+    """The rows of all of them, one after the other.
+
+    Raises:
+        UserError: they are of different shapes.
+    """
     first = parts[0]
+    check_shapes(parts)
     if isinstance(first.inputs, Mapping):
         inputs: Any = {name: np.concatenate([part.inputs[name] for part in parts]) for name in first.inputs}
     else:
         inputs = np.concatenate([part.inputs for part in parts])
     return Arrays(inputs, np.concatenate([part.targets for part in parts]))
+
+
+def check_shapes(parts: Sequence[Arrays]) -> None:
+    """Have rows of one shape; a model that takes any length may have learned from others before.
+
+    Raises:
+        UserError: they are of several.
+    """
+    trees = [part.inputs if isinstance(part.inputs, Mapping) else {"inputs": part.inputs} for part in parts]
+    for name in (*trees[0], "targets"):
+        leaves = [part.targets if name == "targets" else tree[name] for part, tree in zip(parts, trees, strict=True)]
+        one, *others = dict.fromkeys(leaf.shape[1:] for leaf in leaves)
+        if others:
+            raise UserError(f"A row of {name} has the shape {list(one)} in one place and {list(others[0])} in another; an update "
+                            "learns rows of one shape.\nBring each in an update of its own, with --replay 0.")  # fmt: skip
 
 
 def drawn(rows: Arrays, share: float, seed: int) -> Arrays:

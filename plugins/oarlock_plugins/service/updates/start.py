@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from oarlock import Arrays, Experiment, Run, UserError, load_experiment, load_run
+from oarlock import Arrays, Experiment, Run, UserError, load_experiment, load_run, warn
 from oarlock_plugins.service.bundle import Bundle
 from oarlock_plugins.service.updates import compare, plan, store
 from oarlock_plugins.service.updates.live import live
 from oarlock_plugins.service.updates.reading import Reader
-from oarlock_plugins.service.updates.rows import can_be_told_apart, drawn, fingerprints, joined, new_among
+from oarlock_plugins.service.updates.rows import can_be_told_apart, check_shapes, drawn, fingerprints, joined, new_among
 
 # Where the rows of the first run are at hand, all of them are gone through again.
 REPLAY = 1.0
@@ -97,9 +97,18 @@ def find_start(model: Path, options: Options) -> Start:
     compare.require_same_answers(run, bundle)
     base = run.components["data"].base if updated else run.components["data"]
     first = base.build_data() if updated else run.data
+    if isinstance(first.train, Arrays) and not isinstance(first.train.targets, np.ndarray):
+        have = (
+            f"targets by name ({', '.join(first.train.targets)})" if first.train.targets is not None else "no targets"
+        )
+        raise UserError(f"{model.name}: the rows that it learned from have {have}; an update takes rows with one array of them.\n"
+                        "Train with the new rows and export again.")  # fmt: skip
     reader = Reader(base, first, bundle.inputs)
     split, held_out = _hold_out(run, reader, options)
     brought = reader.read(options.data, "--data", options.targets)
+    if not isinstance(held_out, Arrays):
+        warn(f"{model.name}: its {split} rows are not in memory, so those of them that are brought are learned. "
+             "Bring none of them, or name rows of your own: --holdout FILE.")  # fmt: skip
 
     of_base = [first.train] if isinstance(first.train, Arrays) else []
     before = [*of_base, *(store.kept(path) for path in files)]
@@ -117,6 +126,8 @@ def find_start(model: Path, options: Options) -> Start:
         else:  # equal rows are then not the same row; what was brought before is known as a whole
             same = any(np.array_equal(fingerprints(brought), fingerprints(one)) for one in before)
             new, known = (None, len(brought)) if same else (brought, 0)
+    if replay and new is not None:
+        check_shapes([new, *before])
     replayed = len(drawn(joined(before), replay, version)) if replay else 0
     return Start(version, bundle, experiment, run, files, split, held_out, len(brought) if brought is not None else 0, new,
                  known, held, replay, replayed)  # fmt: skip

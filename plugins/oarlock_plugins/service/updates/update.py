@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -24,6 +25,7 @@ from oarlock import (
 from oarlock_plugins.service import models
 from oarlock_plugins.service.bundle import RUN
 from oarlock_plugins.service.updates import compare, plan, store
+from oarlock_plugins.service.updates.locks import held_versions
 from oarlock_plugins.service.updates.start import Options, Start, find_start
 
 RECORD = "update.json"
@@ -56,7 +58,12 @@ def update(model: Path, options: Options) -> Exit:
         return Exit.DONE
     print(f"live: {model.name} version {start.version}\n"
           f"new rows: {len(start.new)} of {start.brought} ({left_out}); rows of before: {start.replayed}", flush=True)  # fmt: skip
-    files = [*start.files, store.keep(model, start.new)]
+    try:
+        files = [*start.files, store.keep(model, start.new)]
+    except OSError as error:
+        raise RunFailed(
+            f"{shown_path(model / store.ROWS)}: the new rows cannot be kept: {error.strerror}\n{stays}"
+        ) from error
     experiment = plan.planned(start.experiment, start.bundle.run, files, start.replay, start.version,
                               len(start.new) + start.replayed, options.frozen, options.overrides)  # fmt: skip
     folder, seen = _free_folder(model), LastEvaluation()
@@ -72,8 +79,9 @@ def update(model: Path, options: Options) -> Exit:
         raise
     result = compare.measured(start.run, load_run(folder), start.held_out, start.new, seen.metrics, options.allow_loss,
                               options.least_fit)  # fmt: skip
-    record |= {"compared_on": {"rows": start.split, "count": len(start.held_out)}, "comparison": asdict(result)}
-    on = f"{len(start.held_out)} rows of {start.split}"
+    count = len(start.held_out) if hasattr(start.held_out, "__len__") else None  # a stream does not know
+    record |= {"compared_on": {"rows": start.split, "count": count}, "comparison": asdict(result)}
+    on = f"{count} rows of {start.split}" if count is not None else f"the rows of {start.split}"
     if result.reason:
         _write(folder, {**record, "outcome": "refused", "reason": result.reason})
         print(f"refused: {result.reason}\n{result} on {on}; {stays}\n{run}", file=sys.stderr)
@@ -93,18 +101,21 @@ def _publish(model: Path, folder: Path, start: Start, candidates: list[int], rec
 
     Raises:
         RunFailed: it is, or the disk is full.
-        UserError: the exported model would answer otherwise than the trained one.
+        UserError: the exported model would answer otherwise than the trained one, or a rollback is being made.
     """
     from oarlock_plugins.service.export.writing import write_bundle
 
     def fill(scratch: Path) -> None:
         write_bundle(folder, scratch, start.bundle.tolerance)
         _write(scratch / RUN, record)
+        # Until it is published: what is withdrawn meanwhile would be overtaken by what was learned from it.
+        publishing.enter_context(held_versions(model))
         if models.candidates(model) != candidates:
             raise RunFailed("other versions are live than when the update began, so it was not published; update again")
 
     try:
-        return models.publish(model.parent, model.name, fill)[0]
+        with contextlib.ExitStack() as publishing:
+            return models.publish(model.parent, model.name, fill)[0]
     except OSError as error:
         raise RunFailed(f"{shown_path(model)}: the bundle cannot be written: {error.strerror}") from error
 

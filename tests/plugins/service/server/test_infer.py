@@ -147,6 +147,21 @@ def test_metrics(service):
     assert service.metric("oarlock_requests_in_flight") == 0
 
 
+def test_head_answers_as_get_does_without_the_body(service):
+    connection = service.connect()
+    for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/toy", "/v2/models/none", "/"):
+        answers = []
+        for method in ("HEAD", "GET"):  # on one connection: a body too many would be taken for the next answer
+            connection.request(method, path)
+            answer = connection.getresponse()
+            answers.append((answer.status, answer.getheader("content-type")))
+            assert bool(answer.read()) == (method == "GET")
+        assert answers[0] == answers[1]
+    connection.request("HEAD", "/v2/models/toy/infer")
+    assert connection.getresponse().status == 405
+    connection.close()
+
+
 def test_it_imports_no_paddle(service):
     maps = Path(f"/proc/{service.process.pid}/maps").read_text()
     assert "onnxruntime" in maps

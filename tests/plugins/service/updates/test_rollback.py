@@ -3,10 +3,12 @@
 import json
 import random
 import shutil
+import subprocess
 
 import pytest
 
 from oarlock_plugins.service import models
+from tests.conftest import command, environment
 from tests.plugins.service.server.bundles import Network, publish
 from tests.plugins.service.server.conftest import Service
 from tests.plugins.service.server.test_versions import BAD
@@ -38,6 +40,16 @@ def test_the_version_before_is_live_again_and_the_other_can_be_restored(rollback
     done = rollback("--restore", 3)
     assert (done.returncode, done.stdout) == (0, "restored: toy version 3\nlive: toy version 3\n")
     assert models.candidates(folder / "toy") == [3, 2, 1]
+
+
+def test_a_full_disk_is_said_and_leaves_everything_as_it_was(folder):
+    done = subprocess.run(["bash", "-c", 'ulimit -f 0; exec "$@"', "bash", *command("rollback", "toy", "--models", folder)],
+                          env=environment(), capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("toy/withdrawn.json cannot be written: File too large.\n")
+    assert done.stderr.count("\n") == 1
+    assert models.candidates(folder / "toy") == [3, 2, 1]
+    assert sorted(path.name for path in (folder / "toy").iterdir()) == [".rollback.lock", "1", "2", "3"]
 
 
 def test_back_over_several_versions(rollback, folder):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oarlock
-from oarlock import Arrays, Data
+from oarlock import Arrays, Data, InputSpec
 from oarlock_plugins.service.bundle import TensorSpec
 from oarlock_plugins.service.updates import store
 from oarlock_plugins.service.updates.reading import Reader
@@ -74,7 +74,8 @@ def test_kept_rows_come_back_and_damage_is_seen(tmp_path):
 
 
 def reader(inputs, **data):
-    return Reader(object(), Data(None, **data), inputs)
+    specs = {one.name: InputSpec(one.shape, one.dtype) for one in inputs}
+    return Reader(object(), Data(None, inputs=specs if len(specs) > 1 else specs["inputs"], **data), inputs)
 
 
 IMAGE = (TensorSpec("inputs", "uint8", (2, 2)),)

@@ -300,6 +300,34 @@ def test_what_was_published_or_withdrawn_meanwhile_is_not_overtaken(digits, monk
     assert not [path for path in digits.model.iterdir() if path.name.startswith(".new")]
 
 
+def test_a_rollback_while_it_is_published_is_not_overtaken(digits, oarlock, monkeypatch):
+    from oarlock_plugins.service.updates.start import Options
+    from oarlock_plugins.service.updates.update import update
+
+    shutil.copytree(digits.model / "1", digits.model / "2")
+    rollbacks, seal = [], models.seal
+
+    def sealing(*arguments):
+        rollbacks.append(oarlock("rollback", "digits", "--models", digits.models))
+        seal(*arguments)
+
+    monkeypatch.setattr(models, "seal", sealing)
+    update(digits.model, Options([digits.files / "good.npz"], overrides=["trainer.epochs=1"]))
+    (done,) = rollbacks
+    assert (done.returncode, done.stderr) == (
+        2, "error: digits: a rollback or an update of it is just taking effect; try again.\n")  # fmt: skip
+    assert models.candidates(digits.model) == [3, 2, 1]
+
+
+def test_rows_that_cannot_be_kept_are_said(update, digits):
+    (digits.model / "updates").mkdir()
+    (digits.model / "updates" / "rows").write_text("in the way")
+    done = update("good")
+    assert done.returncode == 1
+    assert re.search(r"error: the run failed: \S+updates/rows: the new rows cannot be kept: (File exists|Not a directory)\n"
+                     r"digits version 1 stays live\n$", done.stderr), done.stderr  # fmt: skip
+
+
 def test_a_run_that_fails_is_recorded(update, digits):
     done = update("good", "optimizer.learning_rate=1e38")
     assert done.returncode == 1
