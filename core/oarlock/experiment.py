@@ -181,14 +181,27 @@ def _callers(hooks: Sequence[object], host: Host) -> dict[str, object]:
 def _data(run: Run) -> Data:
     """The data of a run; arrays of an earlier run of this process again, if they were the same for any seed."""
     key = (run.components_chosen["data"], json.dumps(run.values["data"], sort_keys=True))
-    found: Data | None = run.kept.find("data", key)
+    component = run.components["data"]
+    found, remembered = run.kept.find("data", key) or (None, {})
     if found is None:
         found = built(run, "build_data", "data")
         splits = (found.train, found.valid, found.test)
-        if all(part is None or type(part) is Arrays for part in splits) and not _drew(run.config.seed):
-            run.kept.keep("data", key, found)
+        if (
+            all(part is None or type(part) is Arrays for part in splits)
+            and _only_builds(run, component)
+            and not _drew(run.config.seed)
+        ):
+            run.kept.keep("data", key, (found, dict(vars(component))))
+    else:
+        vars(component).update(remembered)  # somebody may read there what it found out while it built
     # A callback may change what is done to the rows; not for the runs to come.
     return copy.copy(found)
+
+
+def _only_builds(run: Run, component: Any) -> bool:
+    """Whether a data component has nothing to do but to build: what else it does may need what it built itself."""
+    callers = run.manager.get_hookcallers(component) or ()
+    return {caller.name for caller in callers} == {"build_data"} and not hasattr(component, "state_dict")
 
 
 def _drew(seed: int) -> bool:
