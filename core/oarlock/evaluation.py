@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from oarlock.data import Arrays, Batch
+from oarlock.data import Arrays, Batch, checksums
 from oarlock.errors import UserError, nearest
 from oarlock.feeding import evaluation_batches
 from oarlock.step import read_losses
@@ -111,7 +111,9 @@ def _batches(run: Run, part: Any, keep: bool) -> Iterable[Batch]:
         return batches()
     # What is kept holds the arrays and the layer, so that no other object can get their identity.
     preprocess = run.data.preprocess
-    key = (id(part), id(preprocess), size)
+    if id(part) not in run.checksums:
+        run.checksums[id(part)] = checksums(part) if run.kept.lasting else ()
+    key = (id(part), id(preprocess), size, run.checksums[id(part)])
     kept: list[Batch] = run.kept.get("batches", key, lambda: (list(batches()), part, preprocess), most=4)[0]
     return kept
 

@@ -136,6 +136,28 @@ def test_what_a_callback_does_to_the_data_ends_with_its_run(tmp_path):
     assert end(tmp_path / "before")[1] != end(tmp_path / "changed")[1]
 
 
+class Relabels:
+    @hookimpl
+    def on_run_start(self, run):
+        run.data.train.targets[:] = 9 - run.data.train.targets
+
+
+class Replaces:
+    @hookimpl
+    def on_run_start(self, run):
+        run.data.train.inputs = run.data.train.inputs[::-1].copy()
+
+
+@pytest.mark.parametrize("hook", [Relabels(), Replaces()])
+def test_what_a_callback_writes_into_the_rows_ends_with_its_run(tmp_path, hook):
+    runner = Runner()
+    for name, hooks in (("before", []), ("changed", [hook]), ("again", [hook]), ("after", [])):
+        runner.train(experiment(), tmp_path / name, hooks=hooks)
+    equal(end(tmp_path / "before"), end(tmp_path / "after"))
+    equal(end(tmp_path / "changed"), end(tmp_path / "again"))
+    assert end(tmp_path / "before")[1] != end(tmp_path / "changed")[1]
+
+
 def test_what_a_data_component_finds_out_while_it_builds_is_there_in_each_run(tmp_path):
     """As in each trial of a sweep."""
     source = """
