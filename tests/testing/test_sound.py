@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from oarlock.testing import Subject, checks_for
 from tests.conftest import install
 
@@ -42,6 +44,33 @@ class Fields:
 def register_components(register):
     register("callback/fields", Fields)
 '''
+
+SOUND = """
+from oarlock import component, hookimpl
+
+@component
+class Ramp:
+    @hookimpl
+    def build_schedule(self, learning_rate):
+        import paddle
+        return paddle.optimizer.lr.LinearWarmup(learning_rate, 5, 0.0, learning_rate)
+
+@hookimpl
+def register_components(register):
+    register("schedule/ramp", Ramp)
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "overrides", "check"),
+    [
+        ("schedule/ramp", (), "trains"),
+    ],
+)
+def test_what_is_sound_passes(tmp_path, monkeypatch, path, overrides, check):
+    """A rate that begins at 0."""
+    monkeypatch.syspath_prepend(str(install(tmp_path / "site", SOUND, "sound")))
+    checks_for(path)[check](Subject(path, overrides, tmp_path / "runs"))
 
 
 def test_options_of_every_kind_pass_the_kit(tmp_path, monkeypatch):

@@ -33,6 +33,7 @@ from oarlock.testing.subject import (
     plain_default,
     quiet,
 )
+from oarlock.training import schedules_by_step
 
 EARLY_PADDLE = """
 import json
@@ -127,6 +128,8 @@ def trains(subject: Subject) -> None:
             (loss,) = run.read_losses([run.training_step(next(steps))])
             run.step += 1
             run.position += 1
+            for schedule in schedules_by_step(run):
+                schedule.step()
             for hook in run.flat("on_step_end", "run"):
                 hook(run)
             if not np.isfinite(loss):
