@@ -46,7 +46,7 @@ def register_components(register):
 '''
 
 SOUND = """
-from oarlock import component, hookimpl
+from oarlock import Arrays, Data, component, hookimpl
 
 @component
 class Ramp:
@@ -55,9 +55,45 @@ class Ramp:
         import paddle
         return paddle.optimizer.lr.LinearWarmup(learning_rate, 5, 0.0, learning_rate)
 
+@component
+class Signals:
+    @hookimpl
+    def build_data(self):
+        import numpy as np
+        rows = np.random.default_rng(0).normal(size=(300, 4, 6)).astype("float32")
+        train, valid = Arrays(rows, rows).split(0.2, 0)
+        return Data(train, valid, output_shape=(4, 6))
+
+@component
+class Words:
+    @hookimpl
+    def build_data(self):
+        import numpy as np
+        rows = np.random.default_rng(0).normal(size=(300, 4, 6)).astype("float32")
+        train, valid = Arrays(rows, (rows.sum(2) > 0).astype("int64")).split(0.2, 0)
+        return Data(train, valid, class_names=["low", "high"])
+
+@component
+class Tagging:
+    @hookimpl
+    def compute_loss(self, output, batch):
+        from paddle.nn import functional
+        return functional.cross_entropy(output, batch.targets)
+
+@component
+class Places:
+    @hookimpl
+    def build_model(self, spec):
+        from paddle import nn
+        return nn.Sequential(nn.Linear(6, 3), nn.Linear(3, spec.num_classes or 6))
+
 @hookimpl
 def register_components(register):
     register("schedule/ramp", Ramp)
+    register("data/signals", Signals)
+    register("data/words", Words)
+    register("task/tagging", Tagging)
+    register("model/places", Places)
 """
 
 
@@ -65,10 +101,12 @@ def register_components(register):
     ("path", "overrides", "check"),
     [
         ("schedule/ramp", (), "trains"),
+        ("model/places", ("data=signals", "task=regression"), "gives_the_declared_shape"),
+        ("model/places", ("data=words", "task=tagging"), "gives_the_declared_shape"),
     ],
 )
 def test_what_is_sound_passes(tmp_path, monkeypatch, path, overrides, check):
-    """A rate that begins at 0."""
+    """A rate that begins at 0; an output of the shape of a target, or with a class for each place of it."""
     monkeypatch.syspath_prepend(str(install(tmp_path / "site", SOUND, "sound")))
     checks_for(path)[check](Subject(path, overrides, tmp_path / "runs"))
 
