@@ -30,6 +30,7 @@ class Fields:
         pair: a tuple.
         pattern: with backslashes.
         ending: with backslashes before quotes and at its end.
+        split_seed: the run's.
     """
 
     where: Path = Path("a folder")
@@ -39,6 +40,7 @@ class Fields:
     pair: Tuple[int, int] = (1, 2)
     pattern: str = "\\d+\\.\\w\\\\"
     ending: str = "\\'a\\b\\\\'\\"
+    split_seed: int = "${seed}"
 
 @hookimpl
 def register_components(register):
