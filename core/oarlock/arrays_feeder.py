@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from oarlock.batches import concat, tensors, transformed
-from oarlock.data import Arrays, Batch, Data, Rows, each
+from oarlock.data import Arrays, Batch, Data, Rows, checksums, each
 from oarlock.device import device_memory, numpy_knows, numpy_sees
 from oarlock.epochs import EpochOrders, plan_steps, smallest
 from oarlock.kept import Kept
@@ -226,7 +226,7 @@ def _ahead(make: Callable[[Any], Batch], parts: list[Any]) -> Iterator[Batch]:
 def kept_rows(kept: Kept, data: Data, arrays: Arrays, prepare: bool) -> Batch:
     """All rows on the device, from an earlier run of this process where it had the same."""
     # What is kept holds the arrays and the layer, so that no other object can get their identity.
-    key = (id(arrays), id(data.preprocess), prepare)
+    key = (id(arrays), id(data.preprocess), prepare, checksums(arrays) if kept.lasting else ())
     rows: Batch = kept.get("rows", key, lambda: (resident(data, arrays, prepare), arrays, data.preprocess))[0]
     return rows
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -35,21 +35,45 @@ def as_batch(collated: Any) -> Batch:
     )
 
 
-def collate_of(data: Data) -> Callable[[list[Any]], Any]:
+def collated(data: Data, samples: list[Any]) -> Batch:
+    """The batch that samples make, of arrays or tensors.
+
+    Raises:
+        UserError: what comes of them is no batch.
+    """
     if data.collate is not None:
-        return data.collate
+        return as_batch(data.collate(samples))
     from paddle.io.dataloader.collate import default_collate_fn
 
-    def collate(samples: list[Any]) -> Any:
-        if isinstance(samples[0], (tuple, list)) and len(samples[0]) == 2 and samples[0][1] is None:
-            return tensors(Batch(default_collate_fn([sample[0] for sample in samples])))
-        return tensors(as_batch(default_collate_fn(samples)))
+    first = samples[0]
+    if isinstance(first, (tuple, list)) and len(first) == 2 and first[1] is None:
+        batch = Batch(default_collate_fn([sample[0] for sample in samples]))
+    else:
+        batch = as_batch(default_collate_fn(samples))
+    for tree in (batch.inputs, batch.targets):
+        each(tree, _refuse_list)
+    return batch
 
-    return collate
+
+def _refuse_list(leaf: Any) -> None:
+    """Paddle makes one of texts, and of a list in each sample one by its places."""
+    if isinstance(leaf, (list, tuple)):
+        raise UserError("A sample must have arrays, tensors or numbers, or dicts of them; this one has a list or a text.\n"
+                        "Give arrays, or Data(collate=…) that makes a batch of the samples.")  # fmt: skip
 
 
 def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     return np.random.default_rng([seed, epoch, index])
+
+
+def on_device(batch: Batch) -> Batch:
+    """The batch with tensors for its arrays; what a collate function puts beside them stays as it is."""
+    import paddle
+
+    def put(leaf: Any) -> Any:
+        return paddle.to_tensor(leaf) if isinstance(leaf, np.ndarray) else leaf
+
+    return Batch(each(batch.inputs, put), each(batch.targets, put))
 
 
 def tensors(batch: Batch) -> Batch:

@@ -141,11 +141,11 @@ def verify_types(cls: type) -> None:
         ) from error
     try:
         OmegaConf.structured(cls)
+        unfit = [f"{name} {reason}" for name, hint in hints.items() if (reason := _unfit_type(hint))]
     except Exception as error:  # the author's defaults and types, whatever they raise
         raise BadComponent(f"{where}: {_unfit_field(cls, hints)}{one_line(error)}") from error
-    for name, hint in hints.items():
-        if reason := _not_recorded(hint):
-            raise BadComponent(f"{where}: {name} {reason}, which a run's record does not hold")
+    if unfit:
+        raise BadComponent(f"{where}: {unfit[0]}")
 
 
 def _unfit_field(cls: type, hints: Mapping[str, Any]) -> str:
@@ -161,14 +161,19 @@ def _unfit_field(cls: type, hints: Mapping[str, Any]) -> str:
     return ""
 
 
-def _not_recorded(hint: Any) -> str:
-    """What of a type is neither YAML nor JSON, in which runs are recorded and trials sent; '' where nothing is."""
+def _unfit_type(hint: Any, outside: tuple[Any, ...] = ()) -> str:
+    """Why a run with a value of this type could not be recorded and gone on with, or sent as a trial; '' where it can."""
     if hint is bytes:
-        return "is of type bytes"
+        return "is of type bytes, which a run's record does not hold"
+    if dataclasses.is_dataclass(hint) and hint not in outside:
+        if hint.__dataclass_params__.frozen:  # type: ignore[union-attr]
+            return f"is of type {hint.__qualname__}, whose options cannot be set; remove its frozen=True"  # type: ignore[union-attr]
+        inside = (_unfit_type(one, (*outside, hint)) for one in typing.get_type_hints(hint).values())
+        return next(filter(None, inside), "")
     keys = typing.get_args(hint)[:1] if typing.get_origin(hint) in (dict, Mapping) else ()
-    if keys and keys[0] in (int, float, bool, bytes):
-        return f"has keys of type {keys[0].__name__}"
-    return next(filter(None, map(_not_recorded, typing.get_args(hint))), "")
+    if keys and isinstance(keys[0], type) and (keys[0] in (int, float, bool, bytes) or issubclass(keys[0], Enum)):
+        return f"has keys of type {keys[0].__name__}, which a run's record does not hold"
+    return next(filter(None, (_unfit_type(one, outside) for one in typing.get_args(hint))), "")
 
 
 def _verify_hook(where: str, name: str, method: Any, hooks: Mapping[str, Collection[str]]) -> None:

@@ -8,6 +8,7 @@ in processes of `paddle.io.DataLoader` where trainer.num_workers says so.
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -140,6 +141,15 @@ class Arrays:
         rows = np.random.default_rng(seed).permutation(len(self))
         taken = round(len(self) * fraction)
         return self.take(np.sort(rows[taken:])), self.take(np.sort(rows[:taken]))
+
+
+def checksums(arrays: Arrays) -> tuple[int, ...]:
+    """Of those arrays that can be written to; what is mapped from a file mostly cannot."""
+    import numpy as np
+
+    leaves = [leaf for tree in (arrays.inputs, arrays.targets) if tree is not None for leaf in _leaves(tree)]
+    own = [leaf for leaf in leaves if leaf.flags.writeable and not leaf.dtype.hasobject]
+    return tuple(zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data) for leaf in own)
 
 
 @dataclass

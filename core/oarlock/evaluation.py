@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from oarlock.data import Arrays, Batch
+from oarlock.data import Arrays, Batch, checksums, each
 from oarlock.errors import UserError, nearest
 from oarlock.feeding import evaluation_batches
 from oarlock.step import read_losses
@@ -111,9 +111,25 @@ def _batches(run: Run, part: Any, keep: bool) -> Iterable[Batch]:
         return batches()
     # What is kept holds the arrays and the layer, so that no other object can get their identity.
     preprocess = run.data.preprocess
-    key = (id(part), id(preprocess), size)
-    kept: list[Batch] = run.kept.get("batches", key, lambda: (list(batches()), part, preprocess), most=4)[0]
-    return kept
+    if id(part) not in run.checksums:
+        run.checksums[id(part)] = checksums(part) if run.kept.lasting else ()
+    key = (id(part), id(preprocess), size, run.checksums[id(part)])
+    kept = run.kept.find("batches", key)
+    if kept is None or _written(kept[0]) != kept[3]:  # a forward may write into what it is given
+        made = list(batches())
+        kept = made, part, preprocess, _written(made)
+        run.kept.keep("batches", key, kept, most=4)
+    found: list[Batch] = kept[0]
+    return found
+
+
+def _written(batches: list[Batch]) -> list[int]:
+    """How often each tensor of the batches was written to."""
+    found: list[int] = []
+    for batch in batches:
+        for tree in (batch.inputs, batch.targets):
+            each(tree, lambda leaf: found.append(leaf.inplace_version))
+    return found
 
 
 def _number(value: Any) -> float:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from oarlock.checking import chosen_components, instantiate, plain_values
 from oarlock.component import BadComponent, verify_hooks
-from oarlock.data import Arrays, Data
+from oarlock.data import Arrays, Data, checksums
 from oarlock.device import precision_policy, setup_device
 from oarlock.errors import UserError, warn
 from oarlock.evaluation import resolve_monitor
@@ -181,14 +181,34 @@ def _callers(hooks: Sequence[object], host: Host) -> dict[str, object]:
 def _data(run: Run) -> Data:
     """The data of a run; arrays of an earlier run of this process again, if they were the same for any seed."""
     key = (run.components_chosen["data"], json.dumps(run.values["data"], sort_keys=True))
-    found: Data | None = run.kept.find("data", key)
-    if found is None:
+    component = run.components["data"]
+    found: Data | None
+    found, remembered, sums = run.kept.find("data", key) or (None, {}, [])
+    if found is None or _sums(run, found) != sums:  # a component may have written into the rows
         found = built(run, "build_data", "data")
         splits = (found.train, found.valid, found.test)
-        if all(part is None or type(part) is Arrays for part in splits) and not _drew(run.config.seed):
-            run.kept.keep("data", key, found)
+        if (
+            all(part is None or type(part) is Arrays for part in splits)
+            and _only_builds(run, component)
+            and not _drew(run.config.seed)
+        ):
+            run.kept.keep("data", key, (found, dict(vars(component)), _sums(run, found)))
+    else:
+        vars(component).update(remembered)  # somebody may read there what it found out while it built
     # A callback may change what is done to the rows; not for the runs to come.
     return copy.copy(found)
+
+
+def _sums(run: Run, data: Data) -> list[tuple[int, ...]]:
+    """What tells whether a component has written into the rows, where a run after this one may get them."""
+    parts = (data.train, data.valid, data.test)
+    return [checksums(part) for part in parts if part is not None] if run.kept.lasting else []
+
+
+def _only_builds(run: Run, component: Any) -> bool:
+    """Whether a data component has nothing to do but to build: what else it does may need what it built itself."""
+    callers = run.manager.get_hookcallers(component) or ()
+    return {caller.name for caller in callers} == {"build_data"} and not hasattr(component, "state_dict")
 
 
 def _drew(seed: int) -> bool:

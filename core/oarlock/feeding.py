@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from oarlock.arrays_feeder import ArraysFeeder
-from oarlock.batches import as_batch, collate_of, tensors
+from oarlock.batches import collated, on_device, tensors
 from oarlock.data import Arrays, Batch, Data
 from oarlock.kept import Kept
 from oarlock.sample_feeders import LoaderFeeder, StreamFeeder, load_batches
@@ -68,4 +68,4 @@ def evaluation_batches(data: Data, part: Any, batch_size: int) -> Iterator[Batch
     else:
         samples = iter(part)
         while chunk := list(islice(samples, batch_size)):
-            yield data.prepared(as_batch(collate_of(data)(chunk)))
+            yield data.prepared(on_device(collated(data, chunk)))

@@ -11,9 +11,13 @@ class Kept:
     """A few things of each kind, those that were used last; a single run finds it empty.
 
     Whoever keeps something answers for its being the same for the next run: the key has all that it depends on.
+
+    Args:
+        lasting: whether there may be a next run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lasting: bool = False) -> None:
+        self.lasting = lasting
         self._kinds: dict[str, OrderedDict[Hashable, Any]] = {}
 
     def find(self, kind: str, key: Hashable) -> Any:

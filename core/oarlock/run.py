@@ -106,6 +106,8 @@ class Run:
         self.pauses = 0
         # Where hooks draw Paddle's random numbers from, where that can be saved.
         self.hook_stream: HookStream | None = None
+        # Of the splits that were evaluated, by identity, when they were first.
+        self.checksums: dict[int, tuple[int, ...]] = {}
         self.loss_sum, self.loss_count = 0.0, 0
         self._callers: dict[str, Callable[..., None] | None] = {}
 

@@ -33,7 +33,7 @@ class Runner:
     def __init__(self) -> None:
         import_paddle()
         self._host = load_host()
-        self._kept, self._in_use = Kept(), threading.Lock()
+        self._kept, self._in_use = Kept(lasting=True), threading.Lock()
 
     def train(
         self,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from oarlock.batches import as_batch, collate_of, sample_rng, transformed
+from oarlock.batches import as_batch, collated, on_device, sample_rng, transformed
 from oarlock.data import Batch, Data
 from oarlock.epochs import epoch_order, plan_steps, smallest
 
@@ -87,7 +87,7 @@ class StreamFeeder:
             index += len(rows)
             group = []
             for first in range(0, len(rows), trainer.batch_size):
-                batch = as_batch(collate_of(self._data)(rows[first : first + trainer.batch_size]))
+                batch = on_device(collated(self._data, rows[first : first + trainer.batch_size]))
                 group.append(transformed(self._data, batch, self._seed, epoch, number))
                 number += 1
             yield group
@@ -127,10 +127,9 @@ def load_batches(dataset: Any, rows: list[list[int]], data: Data, workers: int) 
         yield from _load_in_processes(dataset, rows, data, workers)
         return
     # Not through DataLoader: its reading thread runs ahead of the run's state, and hangs when a sample raises.
-    collate = collate_of(data)
     for part in rows:
         with _global_generators_kept():
-            batch = as_batch(collate([dataset[row] for row in part]))
+            batch = on_device(collated(data, [dataset[row] for row in part]))
         yield batch
 
 
@@ -147,18 +146,22 @@ def _load_in_processes(dataset: Any, rows: list[list[int]], data: Data, workers:
         def __len__(self) -> int:
             return len(rows)
 
+    def collate(samples: list[Any]) -> dict[str, Any]:
+        batch = collated(data, samples)  # of an object's own Paddle's loader finds no arrays
+        return {"inputs": batch.inputs} | ({} if batch.targets is None else {"targets": batch.targets})
+
     loader = paddle.io.DataLoader(
         dataset,
         batch_sampler=Rows(),
-        collate_fn=data.collate,
+        collate_fn=collate,
         num_workers=workers,
         return_list=True,
         worker_init_fn=_end_with_parent,
     )
     with _global_generators_kept():
         batches = iter(loader)
-    for collated in batches:
-        yield as_batch(collated)
+    for fields in batches:
+        yield as_batch(fields)
 
 
 @contextlib.contextmanager

@@ -47,15 +47,11 @@ def train(run: Run, signals: Signals) -> None:
 
 def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointClock) -> None:
     """The loop."""
-    import paddle
-
     trainer = run.config.trainer
     period, unit = trainer.evaluation_period()
     step_function = run.training_step
     last_step = math.inf if trainer.max_steps is None else trainer.max_steps
-    # One that follows a metric steps itself, when there is one.
-    schedules = [schedule for built in run.optimizers for schedule in built.schedules
-                 if not isinstance(schedule, paddle.optimizer.lr.ReduceOnPlateau)]  # fmt: skip
+    schedules = schedules_by_step(run)
 
     run.hook.on_run_start(run=run)
     on_step_end = run.caller("on_step_end")  # a callback may have registered one
@@ -116,6 +112,14 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
     watch.check()
     if run.keeps(run):
         clock.save()
+
+
+def schedules_by_step(run: Run) -> list[Any]:
+    """The schedules that go on with each step; one that follows a metric steps itself, when there is one."""
+    from paddle.optimizer.lr import ReduceOnPlateau
+
+    schedules = [schedule for built in run.optimizers for schedule in built.schedules]
+    return [schedule for schedule in schedules if not isinstance(schedule, ReduceOnPlateau)]
 
 
 def _finish(run: Run) -> None:

@@ -87,6 +87,53 @@ def test_loader_processes_keep_the_order():
     assert labels(build_feeder(data, trainer(num_workers=2), 7)) == labels(build_feeder(data, trainer(), 7))
 
 
+class Sentences(Rows):
+    """Rows of different lengths, or without a target."""
+
+    def __init__(self, labelled):
+        self._labelled = labelled
+
+    def __getitem__(self, index):
+        return ROWS[index, : 1 + index % 2], LABELS[index] if self._labelled else None
+
+
+def padded(samples):
+    """As DataLoader takes it: arrays."""
+    rows = [np.pad(row, (0, 2 - len(row))) for row, _ in samples]
+    return np.stack(rows), np.array([label for _, label in samples])
+
+
+COLLATES = {
+    "arrays": padded,
+    "a dict": lambda samples: dict(zip(("inputs", "targets"), padded(samples), strict=True)),
+    "a batch": lambda samples: Batch(*padded(samples)),
+    "no targets": lambda samples: Batch(padded([(row, 0) for row, _ in samples])[0]),
+    "": None,
+}
+
+
+@pytest.mark.parametrize("what", COLLATES)
+def test_what_a_collate_function_gives_becomes_tensors_in_whatever_process(what):
+    rows = Sentences(labelled=what != "no targets") if what else [(row, None) for row in ROWS]
+    data = Data(rows, rows, inputs=InputSpec((2,)), collate=COLLATES[what])
+    stream = Data(iter([rows[index] for index in range(25)]), inputs=InputSpec((2,)), collate=COLLATES[what])
+    given = [[step[0] for step in build_feeder(data, trainer(num_workers=number), 7).epoch(0, 0)] for number in (0, 2)]
+    for one, other in zip(*given, strict=True):
+        np.testing.assert_array_equal(one.inputs.numpy(), other.inputs.numpy())
+    given += [[step[0] for step in build_feeder(stream, trainer(), 7).epoch(0, 0)]]
+    given += [list(evaluation_batches(data, data.valid, 4))]
+    for batch in (one for part in given for one in part):
+        assert (batch.targets is None) == (what in ("no targets", ""))
+        assert all(isinstance(one, paddle.Tensor) for one in (batch.inputs, batch.targets) if one is not None)
+
+
+@pytest.mark.parametrize("row", ["a text", [1.0, 2.0]])
+def test_a_row_that_is_no_array_is_refused(row):
+    feeder = build_feeder(Data([(row, 0)] * 25, inputs=InputSpec((2,))), trainer(), 7)
+    with pytest.raises(UserError, match=r"this one has a list or a text\.\nGive arrays, or Data"):
+        next(feeder.epoch(0, 0))
+
+
 def test_a_stream_is_replayed_and_skipped_or_restored():
     feeder = build_feeder(Data(Stream(), inputs=InputSpec((2,))), trainer(drop_last=False), 0)
     assert feeder.steps_per_epoch is None

@@ -136,6 +136,77 @@ def test_what_a_callback_does_to_the_data_ends_with_its_run(tmp_path):
     assert end(tmp_path / "before")[1] != end(tmp_path / "changed")[1]
 
 
+class Relabels:
+    @hookimpl
+    def on_run_start(self, run):
+        run.data.train.targets[:] = 9 - run.data.train.targets
+
+
+class Replaces:
+    @hookimpl
+    def on_run_start(self, run):
+        run.data.train.inputs = run.data.train.inputs[::-1].copy()
+
+
+@pytest.mark.parametrize("hook", [Relabels(), Replaces()])
+def test_what_a_callback_writes_into_the_rows_ends_with_its_run(tmp_path, hook):
+    runner = Runner()
+    for name, hooks in (("before", []), ("changed", [hook]), ("again", [hook]), ("after", [])):
+        runner.train(experiment(), tmp_path / name, hooks=hooks)
+    equal(end(tmp_path / "before"), end(tmp_path / "after"))
+    equal(end(tmp_path / "changed"), end(tmp_path / "again"))
+    assert end(tmp_path / "before")[1] != end(tmp_path / "changed")[1]
+
+
+def test_what_a_data_component_finds_out_while_it_builds_is_there_in_each_run(tmp_path):
+    """As in each trial of a sweep."""
+    source = """
+from oarlock import component, hookimpl
+from oarlock_plugins.data.digits import Digits
+
+@component
+class Remembers(Digits):
+    @hookimpl
+    def build_data(self):
+        built = super().build_data()
+        self.brightest = int(built.train.inputs.max())
+        return built
+
+@component
+class Looks(Remembers):
+    @hookimpl
+    def on_run_start(self, run):
+        assert run.components["data"] is self
+        print("looks", self.brightest)
+
+@component
+class Reads:
+    @hookimpl
+    def on_run_start(self, run):
+        print("reads", run.components["data"].brightest)
+
+@hookimpl
+def register_components(register):
+    register("data/remembers", Remembers)
+    register("data/looks", Looks)
+    register("callback/reads", Reads)
+"""
+    code = """
+import oarlock
+runner = oarlock.Runner()
+for name in ("remembers", "looks"):
+    oarlock.train([f"data={name}", "callback=[reads]", "trainer.max_steps=1", f"hydra.run.dir={name}"])
+    for number in range(2):
+        given = oarlock.vary_experiment(oarlock.load_experiment(name), [f"seed={number}"])
+        runner.train(given, f"{name}-{number}")
+"""
+    site = install(tmp_path / "site", source, "remembering")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment({"PYTHONPATH": str(site)}),
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n") == ["reads 16"] * 3 + ["looks 16", "reads 16"] * 3 + [""]
+
+
 def test_a_run_inside_of_another_leaves_that_one_alone(tmp_path):
     runner, given = Runner(), [f"{key}=0" for key in ("model.dropout", "seed")]
     for number in range(3):

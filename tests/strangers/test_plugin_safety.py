@@ -34,6 +34,9 @@ REFUSED = {
     "hook_field": "HookField: the field 'forward' bears the name of a hook; rename it",
     "hidden_field": "HiddenField: the field 'count' has init=False",
     "odd_type": "declares fields that cannot be configured: ",
+    "frozen_type": "FrozenType declares fields that cannot be configured: holds is of type Rigid, whose options cannot be set; "
+    "remove its frozen=True",
+    "key_type": "KeyType declares fields that cannot be configured: sides has keys of type Side, which a run's record does not",
     "late_type": "LateType declares fields that cannot be configured: name 'Path' is not defined",
     "forgetful": "Forgetful has state_dict but no load_state_dict",
     "bare": "Bare is not a component: decorate it with @oarlock.component",

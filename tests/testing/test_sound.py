@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from oarlock.testing import Subject, checks_for
 from tests.conftest import install
 
@@ -28,6 +30,7 @@ class Fields:
         pair: a tuple.
         pattern: with backslashes.
         ending: with backslashes before quotes and at its end.
+        split_seed: the run's.
     """
 
     where: Path = Path("a folder")
@@ -37,11 +40,77 @@ class Fields:
     pair: Tuple[int, int] = (1, 2)
     pattern: str = "\\d+\\.\\w\\\\"
     ending: str = "\\'a\\b\\\\'\\"
+    split_seed: int = "${seed}"
 
 @hookimpl
 def register_components(register):
     register("callback/fields", Fields)
 '''
+
+SOUND = """
+from oarlock import Arrays, Data, component, hookimpl
+
+@component
+class Ramp:
+    @hookimpl
+    def build_schedule(self, learning_rate):
+        import paddle
+        return paddle.optimizer.lr.LinearWarmup(learning_rate, 5, 0.0, learning_rate)
+
+@component
+class Signals:
+    @hookimpl
+    def build_data(self):
+        import numpy as np
+        rows = np.random.default_rng(0).normal(size=(300, 4, 6)).astype("float32")
+        train, valid = Arrays(rows, rows).split(0.2, 0)
+        return Data(train, valid, output_shape=(4, 6))
+
+@component
+class Words:
+    @hookimpl
+    def build_data(self):
+        import numpy as np
+        rows = np.random.default_rng(0).normal(size=(300, 4, 6)).astype("float32")
+        train, valid = Arrays(rows, (rows.sum(2) > 0).astype("int64")).split(0.2, 0)
+        return Data(train, valid, class_names=["low", "high"])
+
+@component
+class Tagging:
+    @hookimpl
+    def compute_loss(self, output, batch):
+        from paddle.nn import functional
+        return functional.cross_entropy(output, batch.targets)
+
+@component
+class Places:
+    @hookimpl
+    def build_model(self, spec):
+        from paddle import nn
+        return nn.Sequential(nn.Linear(6, 3), nn.Linear(3, spec.num_classes or 6))
+
+@hookimpl
+def register_components(register):
+    register("schedule/ramp", Ramp)
+    register("data/signals", Signals)
+    register("data/words", Words)
+    register("task/tagging", Tagging)
+    register("model/places", Places)
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "overrides", "check"),
+    [
+        ("schedule/ramp", (), "trains"),
+        ("model/places", ("data=signals", "task=regression"), "gives_the_declared_shape"),
+        ("model/places", ("data=words", "task=tagging"), "gives_the_declared_shape"),
+    ],
+)
+def test_what_is_sound_passes(tmp_path, monkeypatch, path, overrides, check):
+    """A rate that begins at 0; an output of the shape of a target, or with a class for each place of it."""
+    monkeypatch.syspath_prepend(str(install(tmp_path / "site", SOUND, "sound")))
+    checks_for(path)[check](Subject(path, overrides, tmp_path / "runs"))
 
 
 def test_options_of_every_kind_pass_the_kit(tmp_path, monkeypatch):

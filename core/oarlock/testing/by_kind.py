@@ -72,13 +72,12 @@ def follows_the_schedule(subject: Subject) -> None:
 
 
 def gives_the_declared_shape(subject: Subject) -> None:
-    """[rows, outputs] for 1 (in eval mode), 2 and 7 rows, in train and eval mode."""
+    """[rows, outputs], or [rows] and the shape of a target, for 1 (in eval mode), 2 and 7 rows, in train and eval mode."""
     import paddle
 
     run = subject.build()
-    spec = run.data.model_spec()
-    wanted = _output_shape(spec)
     batch = _enlarged(next(run.feeder.epoch(0, 0))[0], 7)
+    wanted = _output_shapes(run.data.model_spec(), batch)
     for mode, rows in (("eval", 1), ("eval", 2), ("eval", 7), ("train", 2), ("train", 7)):
         run.model.train() if mode == "train" else run.model.eval()
         part = Batch(*(each(tree, lambda leaf, rows=rows: leaf[:rows]) for tree in (batch.inputs, batch.targets)))
@@ -88,9 +87,9 @@ def gives_the_declared_shape(subject: Subject) -> None:
         except Exception as error:
             raise Nonconforming(f"{subject.path} fails on {rows} rows in {mode} mode: {one_line(error)}") from error
         found = list(output.shape) if hasattr(output, "shape") else None
-        if found is not None and wanted is not None and found != [rows, *wanted]:
+        if found is not None and wanted and found not in [[rows, *shape] for shape in wanted]:
             raise Nonconforming(f"{subject.path} gives {found} for {rows} rows in {mode} mode. The data asks for "
-                                f"{[rows, *wanted]}: take the number of outputs from spec.num_outputs.")  # fmt: skip
+                                f"{' or '.join(str([rows, *shape]) for shape in wanted)}: take the number of outputs from spec.num_outputs.")  # fmt: skip
 
 
 def _enlarged(batch: Batch, rows: int) -> Batch:
@@ -101,11 +100,16 @@ def _enlarged(batch: Batch, rows: int) -> Batch:
     return Batch(*(each(tree, lambda leaf: paddle.concat([leaf] * times)) for tree in (batch.inputs, batch.targets)))
 
 
-def _output_shape(spec: ModelSpec) -> list[int] | None:
-    try:
-        return [int(spec.num_outputs)]
-    except UserError:
-        return None
+def _output_shapes(spec: ModelSpec, batch: Batch) -> list[list[int]]:
+    """What the output of a row may be; nothing where the data does not say what it asks for."""
+    if spec.num_classes is not None:
+        # A class for each place of a target, as where words are labelled.
+        places = list(batch.targets.shape[1:]) if hasattr(batch.targets, "shape") else []
+        return [[spec.num_classes], *([[*places, spec.num_classes]] if places else [])]
+    if spec.output_shape is None:
+        return []
+    flat, whole = [spec.num_outputs], list(spec.output_shape)
+    return [flat] if flat == whole else [flat, whole]
 
 
 # --- regularizer

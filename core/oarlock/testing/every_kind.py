@@ -33,6 +33,7 @@ from oarlock.testing.subject import (
     plain_default,
     quiet,
 )
+from oarlock.training import schedules_by_step
 
 EARLY_PADDLE = """
 import json
@@ -74,11 +75,13 @@ def takes_its_options_from_the_command_line(subject: Subject) -> None:
             f"conformance('{subject.path}', '{subject.place}.FIELD=VALUE')."
         ) from error
     node: Any = OmegaConf.select(composed, subject.place)
+    # What refers to another value becomes that one.
+    referring = {name for name in defaults if OmegaConf.is_interpolation(OmegaConf.structured(subject.entry.cls), name)}
     given = {word.partition("=")[0] for word in subject.overrides}
     for name, value in defaults.items():
         path = f"{subject.place}.{name}"
         found = OmegaConf.to_container(node[name], enum_to_str=False) if OmegaConf.is_config(node[name]) else node[name]
-        if path not in given and found != plain_default(value):
+        if path not in given and name not in referring and found != plain_default(value):
             raise Nonconforming(f"{path}={override_text(value)} on the command line becomes {found!r}. Give the field "
                                 "a type that has this value.")  # fmt: skip
     text = OmegaConf.to_yaml(node, resolve=True)
@@ -127,6 +130,8 @@ def trains(subject: Subject) -> None:
             (loss,) = run.read_losses([run.training_step(next(steps))])
             run.step += 1
             run.position += 1
+            for schedule in schedules_by_step(run):
+                schedule.step()
             for hook in run.flat("on_step_end", "run"):
                 hook(run)
             if not np.isfinite(loss):

@@ -11,7 +11,7 @@ import numpy as np
 
 from oarlock import Batch, build_eager_evaluation, warn
 from oarlock_plugins.engines import private
-from oarlock_plugins.engines.making import MISTAKEN, MOST_KEPT, line_of, shapes
+from oarlock_plugins.engines.making import MISTAKEN, MOST_KEPT, line_of, own, shapes, versions
 from oarlock_plugins.engines.premise import Premise
 from oarlock_plugins.engines.probe import agree
 from oarlock_plugins.engines.programs import Untraceable, leaves
@@ -67,8 +67,12 @@ class CompiledEvaluation:
         if kept is not None and covered and not kept.tried.due() and kept.adopt(run):
             return kept
         before = Premise(run)
-        expected = self._eager(batch)
+        given = own([batch])
+        unwritten = versions(given)
+        expected = self._eager(given[0])
         before.put_back()
+        if versions(given) != unwritten:  # by a program it would be written into the rows that are kept
+            return None
 
         def agrees(program: EvaluationProgram, tolerance: float) -> bool:
             found = program(program.feeds([private.storage(leaf) for leaf in leaves(batch)]))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from oarlock import Batch, UserError, warn
+from oarlock import Batch, UserError, each, warn
 from oarlock_plugins.engines.flat import FlatMemory
 from oarlock_plugins.engines.identity import identity, varying
 from oarlock_plugins.engines.premise import Premise
@@ -104,11 +104,14 @@ class Maker:
         """What a step changes of Python's part of the run, each time. It is found out first: of some of it Paddle's tracing dies."""
         self.run.optimizers[0].create_accumulators()
         before, start = Premise(self.run), Tensors(_changed(self.run))
+        given = own(batches)  # the step that counts must not find what these write into them
+        unwritten = versions(given)
         try:
-            self._eager(batches)
+            self._eager(given)
             settled = Premise(self.run)
-            self._eager(batches)
-            return settled.changes() + settled.used()
+            self._eager(given)
+            written = ["the rows that it is given"] if versions(given) != unwritten else []
+            return settled.changes() + settled.used() + written
         finally:
             start.put_back()
             before.put_back()
@@ -156,6 +159,16 @@ class Maker:
 def shapes(batches: Sequence[Batch]) -> tuple[Any, ...]:
     """What decides which program is for these micro-batches."""
     return tuple((tuple(leaf.shape), leaf.dtype) for batch in batches for leaf in leaves(batch))
+
+
+def own(batches: Sequence[Batch]) -> Sequence[Batch]:
+    """The batches in memory of their own, for a model of Python that may keep them, or write into them."""
+    return [Batch(*(each(tree, lambda leaf: leaf.clone()) for tree in (one.inputs, one.targets))) for one in batches]
+
+
+def versions(batches: Sequence[Batch]) -> list[int]:
+    """How often each tensor was written to."""
+    return [leaf.inplace_version for batch in batches for leaf in leaves(batch)]
 
 
 def _changed(run: Any, program: StepProgram | None = None) -> list[Any]:

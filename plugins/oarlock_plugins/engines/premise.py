@@ -18,7 +18,7 @@ PLAIN = (bool, int, float, complex, str, bytes, type(None))
 GATHERING = (dict, list, set, deque)
 # Of a longer list, dict or set only the length is looked at.
 MOST_ITEMS = 1_000
-# Numbers of a tensor that is put back.
+# Numbers of a tensor that is put back, or of an array that is looked at.
 LARGEST = 1 << 20
 # How far into an attribute: what an object has that is in a list of the attribute is 3.
 DEEPEST = 4
@@ -56,6 +56,8 @@ class Premise:
         ]
         # Tensors that are neither parameters nor buffers, of which no program knows whose they are.
         self._tensors: list[tuple[str, Any, int, Any]] = []
+        # Arrays, of which a step may make tensors, each with its numbers.
+        self._arrays: list[tuple[str, Any, Any]] = []
         self._paddle = paddle.get_rng_state()
         self._layers = [
             (f"model.{path}".rstrip("."), one) for path, one in run.model.named_sublayers(include_self=True)
@@ -86,12 +88,13 @@ class Premise:
         """
         now = list(chain.from_iterable(self._parts))
         if len(now) == len(self._inside) and all(map(is_, now, self._inside)) and self._set() == self._settings:
-            return [len(held) for held in self._long] == self._lengths
+            return [len(held) for held in self._long] == self._lengths and not self._written()
         return not self.changes(evaluating)
 
     def changes(self, evaluating: bool = False) -> list[str]:
         """What is another one now."""
         found = [one for name, held, kept, size in self._held for one in _differences(name, held, kept, size)]
+        found += self._written()
         if not evaluating:
             modes = zip(self._layers, self._modes, strict=True)
             found += [f"{name}.training" for (name, layer), mode in modes if layer.training != mode]
@@ -118,7 +121,14 @@ class Premise:
         for _, tensor, version, kept in self._tensors:
             if tensor.inplace_version != version and kept is not None:
                 tensor.set_value(kept)
+        for _, array, kept in self._arrays:
+            if array.tobytes() != kept.tobytes():
+                array[...] = kept
         paddle.set_rng_state(self._paddle)
+
+    def _written(self) -> list[str]:
+        """The arrays that have other numbers now."""
+        return [name for name, array, kept in self._arrays if array.tobytes() != kept.tobytes()]
 
     def _set(self) -> tuple[list[tuple[Any, ...]], list[dict[str, Any]]]:
         """How each parameter is trained, and the numbers of the optimizers."""
@@ -146,6 +156,9 @@ class Premise:
         elif isinstance(value, paddle.Tensor):
             kept = value.numpy().copy() if value.size <= LARGEST else None
             self._tensors.append((name, value, value.inplace_version, kept))
+        elif isinstance(value, np.ndarray):
+            if value.size <= LARGEST and not value.dtype.hasobject:
+                self._arrays.append((name, value, value.copy()))
         elif not _is_foreign(value) and isinstance(getattr(value, "__dict__", None), dict):
             self._gather(name, vars(value), depth)
 

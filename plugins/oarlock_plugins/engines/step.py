@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from oarlock import Batch, Rows, UserError, build_eager_step, each, warn
+from oarlock import Batch, Rows, UserError, build_eager_step, warn
 from oarlock_plugins.engines import private
 from oarlock_plugins.engines.bystanders import may_touch
-from oarlock_plugins.engines.making import Maker, shapes
+from oarlock_plugins.engines.making import Maker, own, shapes
 from oarlock_plugins.engines.premise import Premise
 from oarlock_plugins.engines.traced import StepProgram
 
@@ -135,7 +135,7 @@ class CompiledStep:
 
     def _eagerly(self, batches: Sequence[Batch]) -> Any:
         """The step of the core, whose model may keep what it is given."""
-        return self._eager(batches if self.keeps_batches else _own(batches))
+        return self._eager(batches if self.keeps_batches else own(batches))
 
     def _prepared(self, key: Any, batches: Sequence[Batch]) -> Ready | None:
         """What makes a step, kept by the key where it may come again; None where it is to be eager."""
@@ -193,8 +193,3 @@ class CompiledStep:
             self.draws = True
             warn(f"engine: steps with shapes beyond the first {MOST_PROGRAMS} are eager")
         return program
-
-
-def _own(batches: Sequence[Batch]) -> Sequence[Batch]:
-    """The batches in memory of their own, for a model of Python that may keep them."""
-    return [Batch(*(each(tree, lambda leaf: leaf.clone()) for tree in (one.inputs, one.targets))) for one in batches]

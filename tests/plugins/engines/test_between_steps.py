@@ -136,6 +136,7 @@ from __future__ import annotations
 import os
 from types import SimpleNamespace
 from typing import Optional
+import numpy as np
 from oarlock import component, hookimpl
 from oarlock_plugins.tasks.classification import Classification
 
@@ -145,11 +146,12 @@ class Scaled(Classification):
 
     def __post_init__(self):
         super().__post_init__()
-        self.inside = [SimpleNamespace(scale=1.0)]
+        self.inside, self.weights = [SimpleNamespace(scale=1.0)], np.ones(10, "float32")
 
     @hookimpl
     def compute_loss(self, output, batch):
-        return super().compute_loss(output, batch) * self.inside[0].scale
+        import paddle
+        return super().compute_loss(output * paddle.to_tensor(self.weights), batch) * self.inside[0].scale
 
 @component
 class Parts:
@@ -175,6 +177,7 @@ def dropout(run, now): run.model.drop.p = 0.5 if now else 0.1
 def frozen(run, now): run.model.hidden.weight.stop_gradient = now
 def smoothed(run, now): run.components["task"].label_smoothing = 0.2 if now else 0.0
 def scaled(run, now): run.components["task"].inside[0].scale = 2.0 if now else 1.0
+def weighed(run, now): run.components["task"].weights[3:] = 2.0 if now else 1.0
 def momentum(run, now): run.optimizer._momentum = 0.5 if now else 0.9
 def hooked(run, now):
     if now and not run.model.act._forward_post_hooks:
@@ -241,7 +244,7 @@ def register_components(register):
 '''
 ALTERED = {
     "dropout": "model.drop.p", "frozen": "model.hidden.weight.stop_gradient", "smoothed": "task.label_smoothing",
-    "scaled": "task.inside.scale", "momentum": "optimizer 0._momentum", "hooked": "model.act._forward_post_hooks.",
+    "scaled": "task.inside.scale", "weighed": "task.weights", "momentum": "optimizer 0._momentum", "hooked": "model.act._forward_post_hooks.",
     "replaced": "model.act", "cooled": "model.temperature", "halved": "model.out.weight.optimize_attr",
     "quieted": "model.drop.training",
 }  # fmt: skip
@@ -250,7 +253,7 @@ ALTERING = ["train", "task=scaled", "model=parts", "callback=[alters]", "optimiz
 
 @pytest.mark.parametrize(("what", "hook"), [
     *((what, "on_epoch_start") for what in ALTERED), *((what, "on_step_end") for what in ALTERED),
-    *((what, "on_evaluation_start") for what in ("smoothed", "hooked", "cooled")),
+    *((what, "on_evaluation_start") for what in ("smoothed", "hooked", "cooled", "weighed")),
 ])  # fmt: skip
 def test_what_a_callback_changes_is_what_the_next_step_is_made_with(oarlock, plugin, tmp_path, what, hook):
     env, words = plugin(ALTERS), [f"callback.alters.what={what}", f"callback.alters.hook={hook}"]

@@ -163,6 +163,43 @@ def test_a_model_that_cannot_be_compiled_trains_as_eager_does(oarlock, plugin, t
     assert len(refused.stderr.splitlines()) <= 3, refused.stderr
 
 
+WRITES = """
+from oarlock import component, hookimpl
+from oarlock_plugins.tasks.classification import Classification
+
+@component
+class Writes(Classification):
+    always: bool = True
+
+    @hookimpl
+    def forward(self, model, batch):
+        if self.always or not model.training:
+            batch.inputs.scale_(0.5)
+        return model(batch.inputs)
+
+@hookimpl
+def register_components(register):
+    register("task/writes", Writes)
+"""
+
+
+@pytest.mark.parametrize("always", ["true", "false"])
+def test_what_a_forward_writes_into_its_rows_is_gone_with_the_batch(oarlock, plugin, tmp_path, always):
+    """The rows of an evaluation come again in the next one, and those of a first batch are tried before they count."""
+    env = plugin(WRITES)
+    for engine in ("auto", "eager"):
+        done = oarlock("train", "task=writes", f"task.always={always}", "callback=[]", "trainer.epochs=4",
+                       f"trainer.engine={engine}", f"hydra.run.dir={engine}", env=env)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert ("a step changes the rows that it is given" in done.stderr) == (engine == "auto" and always == "true")
+    assert equal_ends(tmp_path / "auto", tmp_path / "eager")
+    best = json.loads((tmp_path / "eager" / "run.json").read_text())["best"]
+    measured = json.loads(oarlock("evaluate", "eager", "--json", env=env).stdout)
+    assert measured[best["monitor"]] == best["value"]
+    rows = [json.loads(line) for line in (tmp_path / "eager" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[best["epoch"] - 1]["valid/loss"] == measured["valid/loss"]
+
+
 def test_a_model_with_a_counter_where_nobody_looks_is_not_compiled(oarlock, plugin, tmp_path):
     """Its steps are told by their results; to put back what they have changed, one would have to know the place."""
     body = """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from oarlock import component, hookimpl
@@ -132,6 +133,34 @@ class OddType:
     call: Callable[[], int] = print
 
 
+@dataclass(frozen=True)
+class Rigid:
+    number: int = 1
+
+
+@dataclass
+class Holds:
+    rigid: Rigid | None = None
+
+
+@component
+class FrozenType:
+    """Options of which no override could set one."""
+
+    holds: Holds = field(default_factory=Holds)
+
+
+class Side(Enum):
+    PORT = 1
+
+
+@component
+class KeyType:
+    """Keys that a record cannot have."""
+
+    sides: dict[Side, int] = field(default_factory=dict)
+
+
 @component
 class LateType:
     """A type that is not there at run time."""
@@ -172,6 +201,8 @@ def register_components(register):
     register("callback/hook_field", HookField)
     register("callback/hidden_field", HiddenField)
     register("callback/odd_type", OddType)
+    register("callback/frozen_type", FrozenType)
+    register("callback/key_type", KeyType)
     register("callback/late_type", LateType)
     register("callback/forgetful", Forgetful)
     register("callback/bare", Bare)
