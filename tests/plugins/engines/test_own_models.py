@@ -54,3 +54,14 @@ def test_recurrent_layers_are_compiled(oarlock, plugin, tmp_path, kind):
     """Their buffer for the state of dropout has no numbers on a CPU."""
     source = MODEL.replace("{kind}", kind).replace("{made}", "Recurrent()")
     both_ways(oarlock, plugin, tmp_path, source, ["trainer.accumulate_steps=2"], "compiled")
+
+
+SLOW_START = ["optimizer=sgd", "schedule.warmup_steps=3000"]
+
+
+def test_a_parameter_s_own_learning_rate_counts_in_a_program(oarlock, plugin, tmp_path):
+    """Also where the first steps are so small that nobody would see it in their weights."""
+    made = """nn.Sequential(nn.Flatten(), nn.Linear(64, 8, weight_attr=ParamAttr(learning_rate=0.0)), nn.ReLU(),
+                             nn.Linear(8, spec.num_outputs, bias_attr=ParamAttr(learning_rate=3.0)))"""
+    source = MODEL.replace("{kind}", "LSTM").replace("{made}", made)
+    both_ways(oarlock, plugin, tmp_path, source, SLOW_START, "compiled")
