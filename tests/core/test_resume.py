@@ -269,3 +269,47 @@ def test_a_run_that_was_stopped_after_the_last_step_of_an_epoch_resumes_bitwise(
     done = oarlock("resume", "run", env=env)
     assert (done.returncode, done.stderr) == (0, "")
     assert equal_ends(tmp_path / "whole", tmp_path / "run")
+
+
+CARRIED = ENDS.replace(
+    "@hookimpl\ndef register",
+    '''
+@component
+class Restarts:
+    """Warm restarts (Loshchilov & Hutter 2017), alone or after a warm-up."""
+
+    warmup: int = 0
+
+    @hookimpl
+    def build_schedule(self, learning_rate):
+        from paddle.optimizer import lr
+
+        restarts = lr.CosineAnnealingWarmRestarts(learning_rate, 2, 2)
+        return lr.LinearWarmup(restarts, self.warmup, 0.0, learning_rate) if self.warmup else restarts
+
+@hookimpl
+def register''',
+).replace(
+    '    register("callback/stops", Stops)',
+    """    register("callback/stops", Stops)
+    register("schedule/restarts", Restarts)""",
+)
+
+
+@pytest.mark.parametrize("words", [["schedule=restarts"], ["schedule=restarts", "schedule.warmup=2"]], ids=" ".join)
+def test_what_paddle_s_state_dicts_leave_out_is_carried_on(oarlock, plugin, tmp_path, words):
+    """Where a schedule with restarts stands."""
+    env = plugin(CARRIED)
+    job = [
+        "train",
+        "data=kinds",
+        "task=regression",
+        "callback=[stops]",
+        "trainer.epochs=6",
+        "trainer.batch_size=4",
+        *words,
+    ]
+    assert oarlock(*job, "hydra.run.dir=whole", env=env).returncode == 0
+    assert oarlock(*job, "hydra.run.dir=run", env={**env, "STOP_AT": "11"}).returncode == 75
+    assert oarlock("resume", "run", env=env).returncode == 0
+    assert equal_ends(tmp_path / "whole", tmp_path / "run")
