@@ -159,7 +159,7 @@ class BuiltOptimizer:
                 tensors[f"{paths[name]}::{accumulator}"] = tensor
         for name, tensor in getattr(self.optimizer, "_master_weights", {}).items():
             tensors[f"{paths[name]}::master_weight"] = tensor
-        return tensors, [_plain(schedule.state_dict()) for schedule in self.schedules]
+        return tensors, [_state_of(schedule) for schedule in self.schedules]
 
     def load_state_dict(self, tensors: dict[str, Any], schedules: list[dict[str, Any]], paths: dict[str, str]) -> None:
         """Restore what `state_dict` gave, with arrays for tensors, into an optimizer that has not made a step yet.
@@ -186,9 +186,38 @@ class BuiltOptimizer:
         if missing or len(schedules) != len(self.schedules):
             raise RunFailed(f"the checkpoint's optimizer state does not fit this optimizer: {', '.join(missing)[:200]}")
         for schedule, state in zip(self.schedules, schedules, strict=True):
-            schedule.set_state_dict(state)
+            _restore(schedule, state)
+
+
+# Where a schedule's own numbers are in its state.
+NUMBERS = "numbers"
+
+
+def _state_of(schedule: Any) -> dict[str, Any]:
+    """A schedule's state in types that JSON has, with all of its numbers: Paddle's own leaves some out, as where a restart is."""
+    return {**_plain(schedule.state_dict()), NUMBERS: [_numbers(one) for one in _with_inner(schedule)]}
+
+
+def _restore(schedule: Any, state: dict[str, Any]) -> None:
+    state = dict(state)
+    for one, numbers in zip(_with_inner(schedule), state.pop(NUMBERS, ()), strict=False):
+        vars(one).update(numbers)
+    schedule.set_state_dict(state)
+
+
+def _with_inner(schedule: Any) -> list[Any]:
+    """A schedule and those that it holds, as a warm-up holds the one after it."""
+    from paddle.optimizer.lr import LRScheduler
+
+    inner = [one for one in vars(schedule).values() if isinstance(one, LRScheduler)]
+    return [schedule, *(found for one in inner for found in _with_inner(one))]
+
+
+def _numbers(schedule: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(schedule).items() if type(value) in (int, float)}
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
     """A schedule's state in types that JSON has."""
-    return {key: value.item() if hasattr(value, "item") else value for key, value in state.items()}
+    return {key: value.item() if hasattr(value, "item") else _plain(value) if isinstance(value, dict) else value
+            for key, value in state.items()}  # fmt: skip

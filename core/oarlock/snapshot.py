@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from oarlock import checkpoint
 from oarlock.errors import RunFailed
 from oarlock.hook_stream import HookStream, can_be_saved
 from oarlock.run import Run
+
+if TYPE_CHECKING:
+    import paddle
 
 
 def take(run: Run) -> dict[str, bytes]:
@@ -54,6 +57,7 @@ def take(run: Run) -> dict[str, bytes]:
         "columns": run.columns,
         "schedules": schedules,
         "components": components,
+        "passing": checkpoint.split_state(_passing(run.model), "passing", tensors),
         "scaler": checkpoint.split_state(scaler, "scaler", tensors),
         "feeder": checkpoint.split_state(run.feeder.state_dict(), "feeder", tensors),
         "numpy_random": [kind, np.asarray(key).tolist(), int(position), int(has_gauss), float(gauss)],
@@ -91,6 +95,10 @@ def put_back(run: Run, files: dict[str, bytes], where: str) -> None:
                 if key.startswith(f"{number}/")}  # fmt: skip
         built.load_state_dict(mine, state["schedules"][number], paths)
     arrays = checkpoint.unpack_arrays(files[checkpoint.COMPONENTS])
+    passing = checkpoint.join_state(state["passing"], arrays)
+    for path, buffer in _passing(run.model).items():
+        if path in passing and passing[path].shape == buffer.shape:  # a cache that grows, its model makes anew
+            buffer.set_value(passing[path])
     for path, component_state in state["components"].items():
         component = run.components.get(path)
         if component is None or not hasattr(component, "load_state_dict"):
@@ -112,3 +120,9 @@ def put_back(run: Run, files: dict[str, bytes], where: str) -> None:
     np.random.set_state((kind, np.array(key, dtype=np.uint32), position, has_gauss, gauss))
     version, words, gauss_next = state["python_random"]
     random.setstate((version, tuple(words), gauss_next))
+
+
+def _passing(model: paddle.nn.Layer) -> dict[str, Any]:
+    """The buffers that are in no state dict, by path; a step may change them all the same."""
+    kept = model.state_dict()
+    return {path: buffer for path, buffer in model.named_buffers() if path not in kept and buffer._is_initialized()}

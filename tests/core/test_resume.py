@@ -269,3 +269,73 @@ def test_a_run_that_was_stopped_after_the_last_step_of_an_epoch_resumes_bitwise(
     done = oarlock("resume", "run", env=env)
     assert (done.returncode, done.stderr) == (0, "")
     assert equal_ends(tmp_path / "whole", tmp_path / "run")
+
+
+CARRIED = ENDS.replace(
+    "@hookimpl\ndef register",
+    '''
+@component
+class Centred:
+    """A model that subtracts a running mean, which is no part of its state dict."""
+
+    @hookimpl
+    def build_model(self, spec):
+        import paddle
+
+        class Centred(paddle.nn.Layer):
+            def __init__(self):
+                super().__init__()
+                self.hidden, self.out = paddle.nn.Linear(3, 8), paddle.nn.Linear(8, 2)
+                self.register_buffer("mean", paddle.zeros([8]), persistable=False)
+
+            def forward(self, x):
+                hidden = self.hidden(x)
+                outputs = self.out(hidden - self.mean)
+                if self.training:
+                    with paddle.no_grad():
+                        paddle.assign(0.9 * self.mean + 0.1 * hidden.mean(0), self.mean)
+                return outputs
+
+        return Centred()
+
+@component
+class Restarts:
+    """Warm restarts (Loshchilov & Hutter 2017), alone or after a warm-up."""
+
+    warmup: int = 0
+
+    @hookimpl
+    def build_schedule(self, learning_rate):
+        from paddle.optimizer import lr
+
+        restarts = lr.CosineAnnealingWarmRestarts(learning_rate, 2, 2)
+        return lr.LinearWarmup(restarts, self.warmup, 0.0, learning_rate) if self.warmup else restarts
+
+@hookimpl
+def register''',
+).replace(
+    '    register("callback/stops", Stops)',
+    """    register("callback/stops", Stops)
+    register("model/centred", Centred)
+    register("schedule/restarts", Restarts)""",
+)
+
+
+@pytest.mark.parametrize("words", [["model=centred"], ["model=centred", "trainer.engine=eager"], ["schedule=restarts"],
+                                   ["schedule=restarts", "schedule.warmup=2"]], ids=" ".join)  # fmt: skip
+def test_what_paddle_s_state_dicts_leave_out_is_carried_on(oarlock, plugin, tmp_path, words):
+    """Buffers that are not persistable, and where a schedule with restarts stands."""
+    env = plugin(CARRIED)
+    job = [
+        "train",
+        "data=kinds",
+        "task=regression",
+        "callback=[stops]",
+        "trainer.epochs=6",
+        "trainer.batch_size=4",
+        *words,
+    ]
+    assert oarlock(*job, "hydra.run.dir=whole", env=env).returncode == 0
+    assert oarlock(*job, "hydra.run.dir=run", env={**env, "STOP_AT": "11"}).returncode == 75
+    assert oarlock("resume", "run", env=env).returncode == 0
+    assert equal_ends(tmp_path / "whole", tmp_path / "run")

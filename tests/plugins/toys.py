@@ -136,6 +136,25 @@ class Trace:
 
 
 @component
+class Thaw:
+    """The first parameter is frozen until an epoch begins.
+
+    Args:
+        epoch: the epoch.
+    """
+
+    epoch: int = 3
+
+    @hookimpl
+    def on_run_start(self, run):
+        self.on_epoch_start(run)
+
+    @hookimpl
+    def on_epoch_start(self, run):
+        run.model.parameters()[0].stop_gradient = run.epoch < self.epoch
+
+
+@component
 class Groups:
     """A parameter group for each parameter.
 
@@ -163,4 +182,5 @@ def register_components(register):
     register("data/toy", ToyData)
     register("task/scripted", Scripted)
     register("callback/trace", Trace)
+    register("callback/thaw", Thaw)
     register("callback/groups", Groups)

@@ -30,7 +30,10 @@ class Ema:
     def on_run_start(self, run):
         import paddle
 
-        self._weights = {path: p for path, p in run.model.named_parameters() if not p.stop_gradient}
+        # Also what is frozen now and will be trained later, so that it does not matter when the run was resumed.
+        moved = {parameter.name for built in run.optimizers for parameter in built.parameters}
+        self._weights = {path: parameter for path, parameter in run.model.named_parameters()
+                         if not parameter.stop_gradient or parameter.name in moved}  # fmt: skip
         with paddle.no_grad():
             for path, weight in self._weights.items():
                 self._average.setdefault(path, weight.clone())

@@ -180,7 +180,9 @@ def _changed(run: Any, program: StepProgram | None = None) -> list[Any]:
         *(tensor for one in accumulators for tensor in one.values()),
     ]
     known = set(map(id, found))
-    return found + [tensor for tensor in (program.tensors if program is not None else ()) if id(tensor) not in known]
+    found += [tensor for tensor in (program.tensors if program is not None else ()) if id(tensor) not in known]
+    # A buffer without numbers, as Paddle's LSTM has one, can be read but not written.
+    return [tensor for tensor in found if tensor._is_initialized()]
 
 
 def _seeder() -> Callable[[int], Any]:

@@ -71,6 +71,10 @@ class Program:
                     paddle.static.Executor(self._place).run(self.startup)
             finally:
                 paddle.disable_static()
+        for name in [name for name, tensor in shared.items() if not tensor._is_initialized()]:
+            # A buffer without numbers, as Paddle's LSTM has one; the program's own is as empty.
+            self.scope.var(name).get_tensor()
+            del shared[name]
         self._shared = shared
         keep = _bytes(self.main) < MOST_KEPT
         with rewriting.held(self.main, results) as present:

@@ -54,6 +54,7 @@ class StepProgram(Program):
                 # Paddle overwrites them with a group's weight decay, also where the group has none.
                 variable.regularizer = getattr(tensor, "regularizer", None)
                 variable.need_clip = getattr(tensor, "need_clip", True)
+                variable.optimize_attr = dict(getattr(tensor, "optimize_attr", {"learning_rate": 1.0}))
             # By name: of groups Paddle would take the dicts for parameters.
             moved = [variables[one.name] for one in built.parameters
                      if one.name in variables and variables[one.name].all_used_ops()]  # fmt: skip

@@ -60,6 +60,15 @@ def test_the_statistics_of_batch_norm_are_taken_as_they_are(train):
     assert_close(run.evaluated[2]["3.weight"], average(run.weights, "3.weight", 2), run.weights[0]["3.weight"])
 
 
+def test_what_is_frozen_at_first_is_averaged_too(train):
+    """Whether the callback that freezes it comes before or behind, and so in a run that is resumed after it."""
+    for order in ("trace,thaw,ema", "trace,ema,thaw"):
+        run = train(*EMA, callbacks=order)
+        assert list(run.gradients[5]) == ["0.weight", "0.bias"]
+        for path in run.weights[0]:
+            assert_close(run.evaluated[6][path], average(run.weights, path, 6), run.weights[0][path])
+
+
 def test_its_place_beside_early_stopping_does_not_matter(train):
     stop = ("callback.early_stopping.patience=2", "callback.early_stopping.min_delta=0.2", "trainer.epochs=40")
     first, last = (
