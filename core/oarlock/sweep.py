@@ -30,6 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from oarlock import collector, commands, config, new_run, vetting
 from oarlock.errors import Exit, RunFailed, UserError, describe, nearest, shown_path
+from oarlock.loader import CONFIG_NAME, Loader, group_of, of_run
 from oarlock.plugins import Host, load_host
 from oarlock.record import RUN
 from oarlock.sealed import write_text
@@ -52,8 +53,8 @@ class Prepared:
 
     def __init__(self, host: Host, overrides: Sequence[str], config_dir: str | None) -> None:
         self.host, self.overrides, self.config_dir = host, list(overrides), config_dir
-        self.loader = config.Loader(host, config_dir)
-        self.config = self.loader.load_configuration(config.CONFIG_NAME, self.overrides, RunMode.MULTIRUN)
+        self.loader = Loader(host, config_dir)
+        self.config = self.loader.load_configuration(CONFIG_NAME, self.overrides, RunMode.MULTIRUN)
         self.arguments: list[str] = OmegaConf.to_container(self.config.hydra.overrides.task, resolve=False)  # type: ignore[assignment]
         self.is_basic = self.config.hydra.sweeper._target_ == BASIC_SWEEPER
         OmegaConf.set_readonly(self.config.hydra, False)
@@ -64,7 +65,7 @@ class Prepared:
             )
         if not self.resumable:
             for override in overrides:
-                group = config.group_of(override, host.registry)
+                group = group_of(override, host.registry)
                 if group.name and not group.of_run:
                     raise UserError(f"{override}: {type(self.sweeper).__name__} has no such option; leave out "
                                     "hydra/sweeper=…")  # fmt: skip
@@ -201,7 +202,7 @@ def job(composed: DictConfig) -> float:
         else:
             # Two jobs whose subdir is the same get two folders.
             command = ["oarlock", "train", *flags_of(os.environ), *overrides]
-            composed = config.of_run(composed, host.registry)
+            composed = of_run(composed, host.registry)
             run = new_run.train_config(host, composed, folder, number=True, command=command)
     except Interrupted as stop:
         raise SystemExit(Exit.INTERRUPTED) from stop

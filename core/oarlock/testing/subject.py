@@ -22,6 +22,7 @@ from omegaconf import DictConfig, open_dict
 from oarlock import commands, config, new_run
 from oarlock.execution import execute
 from oarlock.experiment import build_run, complete_run
+from oarlock.loader import Loader
 from oarlock.plugins import Host, load_host
 from oarlock.provenance import new_record
 from oarlock.record import RunFolder
@@ -88,8 +89,8 @@ class Subject:
         return self._composed[words].copy()
 
     @cached_property
-    def _loader(self) -> config.Loader:
-        return config.Loader(self.host)
+    def _loader(self) -> Loader:
+        return Loader(self.host)
 
     def _is_quick(self, word: str) -> bool:
         """Whether an override can be set on what is composed already, which takes a tenth of the time."""

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from tests.core.test_generated_overrides import valid
 
 from oarlock import UserError
-from oarlock.config import CONFIG_NAME, Loader
+from oarlock.loader import CONFIG_NAME, Loader
 from oarlock.plugins import load_host
 from oarlock_plugins.sweeps.composer import Composer
 from oarlock_plugins.sweeps.search import grid
