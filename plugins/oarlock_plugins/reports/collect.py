@@ -287,10 +287,9 @@ def _agree(found: Collection, objectives: list[list[list[str]]]) -> None:
     elif known:
         monitor = Counter(outcome.monitor for _, outcome in known).most_common(1)[0][0]
         found.objectives = [[monitor, found.directions.get(monitor, "min")]]
-    for run, outcome in known:
+    for run in found.runs:  # also those of which the sweep has kept a row alone
         if not same or run.trial.objective is None:
-            run.trial.objective = objective_values(replace(outcome, metrics=run.metrics, epochs=run.trial.epochs),
-                                                   found.objectives, run.trial.seconds)  # fmt: skip
+            run.trial.objective = objective_values(run.metrics, run.trial.epochs, found.objectives, run.trial.seconds)
 
 
 def _varied(runs: list[Run], space: list[str], only: bool) -> list[str]:

@@ -130,9 +130,11 @@ def resolve_objectives(wanted: list[str], monitor: str, directions: dict[str, st
     return found
 
 
-def objective_values(outcome: Outcome, objectives: list[list[str]], seconds: float) -> list[float] | None:
+def objective_values(
+    metrics: dict[str, float], epochs: int, objectives: list[list[str]], seconds: float
+) -> list[float] | None:
     """The value of each objective; None where one is missing or not finite."""
-    measured = {**outcome.metrics, "seconds": seconds, "epochs": float(outcome.epochs)}
+    measured = {**metrics, "seconds": seconds, "epochs": float(epochs)}
     values = [measured.get(name) for name, _ in objectives]
     found = [float(value) for value in values if value is not None and math.isfinite(value)]
     return found if found and len(found) == len(values) else None

@@ -187,7 +187,9 @@ class Trials:
             seconds: how long its last attempt took.
             outcome: what its run left.
         """
-        values = objective_values(outcome, self.ledger.objectives, seconds) if outcome and status in FINISHED else None
+        values = None
+        if outcome and status in FINISHED:
+            values = objective_values(outcome.metrics, outcome.epochs, self.ledger.objectives, seconds)
         self.ledger.write(
             "end", number=trial.number, attempt=trial.attempts, status=status, error=error, seconds=round(seconds, 3),
             metrics=outcome.metrics if outcome else {}, objective=values, epochs=outcome.epochs if outcome else 0,

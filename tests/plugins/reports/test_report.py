@@ -269,6 +269,29 @@ def test_a_folder_of_many_runs_compares_what_they_monitor(tmp_path):
     assert rows[0].value("seconds") == 2.5
 
 
+def test_sweeps_of_different_objectives_are_compared_by_one(sweep, tmp_path):
+    """Also their trials that kept no folder."""
+    losses = sweep("many/losses", RATES, objectives=[("valid/loss", "min")])
+    for number, (accuracy, loss) in enumerate([(0.6, 2.0), (0.8, 1.0), (0.2, 5.0)]):
+        losses.add(
+            number, {"optimizer.learning_rate": 0.1 * (number + 1)}, {"valid/accuracy": accuracy, "valid/loss": loss}
+        )
+    for number in (1, 2):
+        shutil.rmtree(losses.close() / str(number))
+    accuracies = sweep("many/accuracies", RATES)
+    accuracies.add(0, {"optimizer.learning_rate": 0.1}, {"valid/accuracy": 0.7, "valid/loss": 3.0})
+    accuracies.close()
+    report = objects(tmp_path / "many")
+    assert report["objectives"] == [["valid/accuracy", "max"]]
+    ranking = [(one["means"]["valid/accuracy"], Path(*Path(one["folders"][0]).parts[-2:])) for one in report["ranking"]]
+    assert ranking == [
+        (0.8, Path("losses/1")),
+        (0.7, Path("accuracies/0")),
+        (0.6, Path("losses/0")),
+        (0.2, Path("losses/2")),
+    ]
+
+
 def test_no_run_is_a_mistake_of_the_user(tmp_path, ask):
     (tmp_path / "empty").mkdir()
     nothing, missing = ask({}, f"report {tmp_path}/empty", f"report {tmp_path}/missing")

@@ -139,6 +139,8 @@ def test_an_objective_that_is_not_measured_is_refused(wanted):
 def test_a_trial_without_a_finite_value_has_none(value):
     metrics = {"valid/accuracy": 0.9} | ({} if value is None else {"valid/loss": value})
     outcome = Outcome("completed", "", metrics, None, 3, "valid/loss", KNOWN, [])
-    assert objective_values(outcome, [ACCURACY, LOSS], 2.5) is None
-    assert objective_values(outcome, [ACCURACY, ["seconds", "min"], ["epochs", "min"]], 2.5) == [0.9, 2.5, 3.0]
-    assert objective_values(outcome, [], 2.5) is None
+    assert objective_values(outcome.metrics, outcome.epochs, [ACCURACY, LOSS], 2.5) is None
+    assert objective_values(
+        outcome.metrics, outcome.epochs, [ACCURACY, ["seconds", "min"], ["epochs", "min"]], 2.5
+    ) == [0.9, 2.5, 3.0]
+    assert objective_values(outcome.metrics, outcome.epochs, [], 2.5) is None
