@@ -9,7 +9,7 @@ from oarlock import Arrays, Data, UserError, component, hookimpl
 from oarlock_plugins.data.labels import ASK, MOST_NUMBERED, TargetKind, encode, infer_classes
 from oarlock_plugins.data.npy_files import read_npy, read_npz
 from oarlock_plugins.data.scale import scale
-from oarlock_plugins.data.splits import check_fractions, split_rows
+from oarlock_plugins.data.splits import check_split, split_rows
 
 # What NumPy calls a kind of type, as one of text, whole number, number.
 KINDS = str.maketrans("SUbiuf", "ttwwwn")
@@ -55,7 +55,7 @@ class ArrayFiles:
     scale: Optional[float] = None
 
     def __post_init__(self):
-        check_fractions(self.valid_fraction, self.test_fraction)
+        check_split(self.valid_fraction, self.test_fraction, self.split_seed)
         if self.scale is not None and not self.scale > 0:
             raise ValueError(f"scale={self.scale}: expected more than 0")
         if self.scale is not None and self.several_inputs:

@@ -8,7 +8,7 @@ from typing import Optional
 
 from oarlock import Arrays, Data, UserError, component, hookimpl
 from oarlock_plugins.data.labels import ASK, MOST_NUMBERED, WHOLE, TargetKind, encode, infer_classes
-from oarlock_plugins.data.splits import check_fractions, split_rows
+from oarlock_plugins.data.splits import check_split, split_rows
 from oarlock_plugins.data.standardise import standardise
 from oarlock_plugins.data.tables import read_table
 
@@ -61,7 +61,7 @@ class CsvFile:
     standardise: bool = True
 
     def __post_init__(self):
-        check_fractions(self.valid_fraction, self.test_fraction)
+        check_split(self.valid_fraction, self.test_fraction, self.split_seed)
         if self.target in self.features:
             raise ValueError(f"features={self.features}: '{self.target}' is the target")
         if self.class_names is not None and len({*self.class_names}) < len(self.class_names):

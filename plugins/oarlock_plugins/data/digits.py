@@ -6,7 +6,7 @@ from importlib import resources
 
 from oarlock import Arrays, Data, component, hookimpl
 from oarlock_plugins.data.scale import scale
-from oarlock_plugins.data.splits import check_fractions, split_rows
+from oarlock_plugins.data.splits import check_split, split_rows
 
 
 @component
@@ -24,7 +24,7 @@ class Digits:
     split_seed: int = 0
 
     def __post_init__(self):
-        check_fractions(self.valid_fraction, self.test_fraction)
+        check_split(self.valid_fraction, self.test_fraction, self.split_seed)
 
     @hookimpl
     def build_data(self):

@@ -11,6 +11,7 @@ from typing import Optional
 
 from oarlock import Arrays, Data, UserError, component, hookimpl
 from oarlock_plugins.data.scale import scale
+from oarlock_plugins.data.splits import check_seed
 from oarlock_plugins.ranges import within
 
 FILES = {
@@ -59,6 +60,7 @@ class Mnist:
 
     def __post_init__(self):
         within(0, 1, valid_fraction=self.valid_fraction)
+        check_seed(self.split_seed)
 
     @hookimpl
     def build_data(self):

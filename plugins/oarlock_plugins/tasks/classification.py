@@ -75,4 +75,6 @@ class Classification:
         if data.class_names is None:
             raise UserError("task=classification needs data with class_names. Try task=regression; or, where the numbers are "
                             "classes, data.target_kind=classes, which data=arrays and data=csv have.")  # fmt: skip
+        if len(data.class_names) < 2:  # whatever the model, its accuracy would be 1 and its gradient 0
+            raise UserError(f"task=classification needs two classes or more; the data has {list(data.class_names)}.")
         return {"accuracy": Accuracy()}

@@ -90,3 +90,10 @@ def test_pixels_reach_the_model_between_0_and_1():
 def test_shares_that_leave_nothing_to_train_on_are_refused(train, shares):
     with pytest.raises(oarlock.UserError, match=r"valid_fraction, test_fraction: expected two shares"):
         train(f"data.valid_fraction={shares[0]}", f"data.test_fraction={shares[1]}")
+
+
+@pytest.mark.parametrize("data", ["digits", "mnist", "arrays", "csv"])
+def test_a_split_seed_below_0_is_refused(train, data):
+    paths = ["data.path=rows", "data.target=y"] if data == "csv" else []
+    with pytest.raises(oarlock.UserError, match=r"^data\.split_seed=-1: expected at least 0$"):
+        train(f"data={data}", *paths, "data.split_seed=-1")

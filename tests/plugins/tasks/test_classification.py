@@ -70,6 +70,12 @@ def test_data_without_classes_is_refused(train):
         train("data=toy")
 
 
+def test_data_of_one_class_is_refused(train, tmp_path):
+    np.savez(tmp_path / "rows.npz", inputs=np.ones((60, 4)), targets=np.zeros(60, int))
+    with pytest.raises(oarlock.UserError, match=r"needs two classes or more; the data has \['0'\]\."):
+        train("data=arrays", f"data.path={tmp_path / 'rows.npz'}")
+
+
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
 def test_one_hot_targets_are_refused_with_the_way_out(train, tmp_path, engine):
     np.savez(tmp_path / "rows.npz", inputs=np.ones((60, 4)), targets=np.eye(3, dtype=int)[np.arange(60) % 3])
