@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from oarlock import UserError, nearest
+from oarlock_plugins.sweeps.ledger import written
 
 # What may be an objective beside the metrics of a run, and its direction.
 COSTS = {"seconds": "min", "epochs": "min"}
@@ -94,7 +95,11 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
 
 
 def mark_failed(folder: Path, reason: str) -> None:
-    """Have a run's record say how it failed, where its own process could not any more."""
+    """Have a run's record say how it failed, where its own process could not any more.
+
+    Raises:
+        RunFailed: it cannot be written.
+    """
     path = folder / "run.json"
     if not path.is_file():
         return
@@ -102,12 +107,13 @@ def mark_failed(folder: Path, reason: str) -> None:
     if record["status"] not in ("running", "interrupted"):
         return
     record |= {"status": "failed", "reason": reason}
-    with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".run.", delete=False, encoding="utf-8") as file:
-        json.dump(record, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)
+    with written(path):
+        with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".run.", delete=False, encoding="utf-8") as file:
+            json.dump(record, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(path)
 
 
 def resolve_objectives(wanted: list[str], monitor: str, directions: dict[str, str]) -> list[list[str]]:
