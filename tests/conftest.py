@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -120,6 +121,12 @@ def install(folder, source, name="stranger"):
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: oarlock-{name}\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[oarlock]\n{name} = {name}_module\n")
     return folder
+
+
+def can_mount():
+    """Whether a test may mount a disk of its own."""
+    probe = ["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return shutil.which("unshare") is not None and subprocess.run(probe, capture_output=True).returncode == 0
 
 
 def command(*arguments):

@@ -19,7 +19,7 @@ import oarlock
 from oarlock import checkpoint
 from oarlock.errors import Damaged, RunFailed
 from oarlock.sealed import entry_of, manifest_text
-from tests.conftest import command, environment
+from tests.conftest import can_mount, command, environment
 
 
 @pytest.fixture(scope="module")
@@ -133,11 +133,6 @@ again = subprocess.run([sys.executable, "-m", "oarlock", "resume", root / "run",
                        capture_output=True, text=True)
 print("resumed", again.returncode, again.stdout, again.stderr)
 """
-
-
-def can_mount():
-    probe = ["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-    return shutil.which("unshare") is not None and subprocess.run(probe, capture_output=True).returncode == 0
 
 
 @pytest.mark.slow

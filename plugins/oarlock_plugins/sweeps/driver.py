@@ -73,6 +73,7 @@ class Driver:
 
     def close(self) -> None:
         """Let go of the ledger, when the disk is as it says."""
+        self._kept.tidy()  # a sweep that had ended may be asked for fewer folders
         self._kept.close()
         self.trials.ledger.close()
 

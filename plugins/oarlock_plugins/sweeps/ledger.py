@@ -6,6 +6,7 @@ is cut off when the ledger is opened again; what it said is found again in the t
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import math
@@ -13,11 +14,12 @@ import os
 import time
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from oarlock import UserError
+from oarlock import RunFailed, UserError
 
 LEDGER = "ledger.jsonl"
 SYNC_SECONDS = 0.1
@@ -107,8 +109,9 @@ class Ledger:
     def write(self, event: str, *, sync: bool = False, **values: Any) -> None:
         """Add a line, which outlives this process. With `sync` it soon outlives the machine too: see `settle`."""
         record = {"event": event, **finite(values)}
-        self._file.write(seal(record))
-        self._file.flush()
+        with written(self.path):
+            self._file.write(seal(record))
+            self._file.flush()
         self._due = self._due or sync
         apply(record, self)
 
@@ -118,13 +121,29 @@ class Ledger:
             self._sync()
 
     def _sync(self) -> None:
-        os.fsync(self._file.fileno())
+        with written(self.path):
+            os.fsync(self._file.fileno())
         self._due, self._synced = False, time.monotonic()
 
     def close(self) -> None:
         if self._due:
             self._sync()
-        self._file.close()
+        with written(self.path):
+            self._file.close()
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[None]:
+    """While open, a disk that takes no more ends the sweep, before all that is left of it has failed of the same.
+
+    Raises:
+        RunFailed: a file of the sweep cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunFailed(f"{path} cannot be written: {error.strerror}.\n"
+                        "When it can, 'oarlock resume' goes on with the sweep.") from error  # fmt: skip
 
 
 def apply(event: dict[str, Any], to: Any) -> None:

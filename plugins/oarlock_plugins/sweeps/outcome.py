@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from oarlock import UserError, nearest, write_atomically
+from oarlock_plugins.sweeps.ledger import written
 
 # What may be an objective beside the metrics of a run, and its direction.
 COSTS = {"seconds": "min", "epochs": "min"}
@@ -92,7 +93,11 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
 
 
 def mark_failed(folder: Path, reason: str) -> None:
-    """Have a run's record say how it failed, where its own process could not any more."""
+    """Have a run's record say how it failed, where its own process could not any more.
+
+    Raises:
+        RunFailed: it cannot be written.
+    """
     path = folder / "run.json"
     if not path.is_file():
         return
@@ -100,7 +105,8 @@ def mark_failed(folder: Path, reason: str) -> None:
     if record["status"] not in ("running", "interrupted"):
         return
     record |= {"status": "failed", "reason": reason}
-    write_atomically(path, json.dumps(record, indent=2))
+    with written(path):
+        write_atomically(path, json.dumps(record, indent=2))
 
 
 def resolve_objectives(wanted: list[str], monitor: str, directions: dict[str, str]) -> list[list[str]]:

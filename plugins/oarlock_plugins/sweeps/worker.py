@@ -188,10 +188,12 @@ def _train(runner: Runner, job: dict[str, Any], reporter: Reporter) -> tuple[str
     except Interrupted as stop:
         return "interrupted", str(stop)
     except OarlockError as error:
-        print(f"error: {error}", file=sys.stderr)
+        with _on_a_full_disk():
+            print(f"error: {error}", file=sys.stderr)
         return "failed", str(error)
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: the other trials need this process
-        traceback.print_exc()
+        with _on_a_full_disk():
+            traceback.print_exc()
         return "failed", f"{type(error).__name__}: {error}".strip(": ").splitlines()[0]
     return "done", ""
 
@@ -214,6 +216,11 @@ def beyond(run: Any, name: str, direction: str, value: float | None) -> bool:
     return bool(found > value if direction == "max" else found < value)
 
 
+def _on_a_full_disk() -> contextlib.suppress:
+    """What a trial's log has no room for is done without: the driver is told how the trial ended, and says it."""
+    return contextlib.suppress(OSError)
+
+
 @contextlib.contextmanager
 def written_to(log: Path) -> Iterator[None]:
     """Send what this process prints, and what a library in it prints, to a trial's own log, and hold that."""
@@ -228,8 +235,9 @@ def written_to(log: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with _on_a_full_disk():
+            sys.stdout.flush()
+            sys.stderr.flush()
         for descriptor, kept in zip((1, 2), before, strict=True):
             os.dup2(kept, descriptor)
             os.close(kept)

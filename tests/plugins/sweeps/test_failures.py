@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
+from tests.conftest import can_mount, command
 
 CAUSES = {
     "raise": "RuntimeError: trouble was asked for",
@@ -71,6 +74,35 @@ def test_failed_trials_can_be_tried_again_later(sweeps):
         ("completed", 2),
         ("completed", 1),
     ]
+
+
+# Mounts a disk of little room, sweeps on it until it is full, makes room and goes on.
+FULL = """
+import subprocess, sys
+root = sys.argv[1]
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", root], check=True)
+first = subprocess.run([*sys.argv[2:], f"hydra.sweep.dir={root}/s"], capture_output=True, text=True)
+print("first", first.returncode, first.stderr)
+subprocess.run(["mount", "-o", "remount,size=50m", root], check=True)
+again = subprocess.run([*sys.argv[2:-4], "resume", f"{root}/s", "sweep.retries=1"], capture_output=True, text=True)
+print("again", again.returncode, again.stdout, again.stderr)
+"""
+
+
+def test_a_full_disk_ends_the_sweep_and_its_trials_say_so(sweeps):
+    if not can_mount():
+        pytest.skip("mounting a tmpfs in a namespace needs privileges")
+    disk = sweeps.folder / "disk"
+    disk.mkdir()
+    ask = command("train", "-m", "model.widths=[8]", "seed=range(0,60)")
+    done = subprocess.run(["unshare", "-m", sys.executable, "-c", FULL, disk, *ask], env=sweeps.environment,
+                          capture_output=True, text=True, timeout=200)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, again = done.stdout.split("again ")
+    assert first.startswith("first 1 error: the run failed: ")
+    assert "cannot be written: No space left on device.\nWhen it can, 'oarlock resume' goes on" in first
+    assert again.startswith("0 ")
+    assert "60 finished, 0 failed" in again
 
 
 def test_what_signals_itself_is_begun_a_few_times_and_has_failed(sweeps):

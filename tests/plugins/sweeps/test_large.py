@@ -48,6 +48,15 @@ def test_the_best_keep_their_folder_and_any_row_is_trained_again_exactly(sweeps)
     assert sweeps.run("evaluate", str(kept_files)).returncode == 0
 
 
+def test_a_sweep_that_has_ended_can_be_asked_for_fewer_folders(sweeps):
+    assert sweeps.run("train", "-m", *JOB, "seed=range(0,4)", "hydra.sweep.dir=s").returncode == 0
+    assert len(folders(sweeps)) == 4
+    done = sweeps.run("resume", "s", "sweep.keep=1")
+    assert done.returncode == 0, done.stderr
+    assert folders(sweeps) == best(sweeps.trials(), 1)
+    assert done.stdout.endswith("sweep: s, 4 finished, 0 failed\n")
+
+
 def test_with_seeds_the_best_point_keeps_its_folder_and_not_the_luckiest_trial(sweeps):
     done = sweeps.run("train", "-m", JOB[1], "trainer.epochs=1", "optimizer.learning_rate=0.02,0.03", "sweep.seeds=3",
                       "sweep.keep=1", "hydra.sweep.dir=s")  # fmt: skip
