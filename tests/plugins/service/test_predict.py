@@ -24,7 +24,7 @@ from oarlock_plugins.service.predict.sources import TableOptions, open_source
 from oarlock_plugins.service.predict.table_sinks import CsvSink
 from tests.conftest import environment
 from tests.plugins.damage import damaged
-from tests.plugins.service.server.bundles import publish_sums
+from tests.plugins.service.server.bundles import publish_same, publish_sums
 
 NAMES = [f"pixel{place}" for place in range(64)]
 HEADER = ",".join(NAMES)
@@ -248,6 +248,22 @@ def test_a_float_that_is_no_whole_number_of_the_type_is_a_fault(oarlock, tmp_pat
     assert (done.returncode, done.stderr) == (1, "error: 2 of 4 rows have no answer; out.npz.errors.csv says why\n")
     with np.load(tmp_path / "out.npz") as found:
         np.testing.assert_array_equal(found["sum"].ravel(), [3, np.nan, 1, np.nan])
+
+
+def test_a_large_whole_number_does_not_depend_on_the_types_of_other_columns(oarlock, tmp_path):
+    publish_same(tmp_path / "models", "int64", 3)
+    large = 2**53 + 1
+    table = {
+        "ids_0": [large, None, 3, 4],
+        "ids_1": [1.0, 2.0, 2.5, None],
+        "ids_2": pyarrow.array([1, 2, 3, 4], "uint64"),
+    }
+    pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "in.parquet")
+    done = oarlock("predict", "models/same/1", "--input", "in.parquet", "--output", "out.npy")
+    assert done.returncode == 1, done.stderr
+    assert np.load(tmp_path / "out.npy").tolist() == [[large, 1, 1], *[[-1, -1, -1]] * 3]
+    reasons = [line.split(",", 2)[2] for line in (tmp_path / "out.npy.errors.csv").read_text().splitlines()[1:]]
+    assert [reason[:20] for reason in reasons] == ["ids_0: missing", "ids_1: 2.5 is not a ", "ids_1: missing"]
 
 
 def test_a_gap_in_a_lone_column_is_a_row(exported, digits, answers, oarlock, tmp_path):

@@ -12,7 +12,7 @@ from oarlock import UserError
 from oarlock_plugins.data.npy_files import first_line
 from oarlock_plugins.service.bundle import TensorSpec
 from oarlock_plugins.service.predict.columns import choose_columns
-from oarlock_plugins.service.predict.rows import Parsed, checked, numeric
+from oarlock_plugins.service.predict.rows import Parsed, checked, convert, numeric
 from oarlock_plugins.service.predict.sources import BLOCK_BYTES, TableOptions
 
 MOST_ROWS = 1 << 16
@@ -63,7 +63,7 @@ class ParquetFile:
         tables = {}
         for spec in self.inputs:
             size = int(np.prod(spec.shape, dtype=int))
-            tables[spec.name] = self._values(block, self._columns[spec.name], size, faults)
+            tables[spec.name] = self._values(block, self._columns[spec.name], size, np.dtype(spec.dtype), faults)
         if faults:
             sound = [row for row in range(block.num_rows) if row not in faults]
             tables = {name: table[sound] for name, table in tables.items()}
@@ -115,7 +115,7 @@ class ParquetFile:
                                     "Choose others with --columns A,B,C or --columns A..C.")  # fmt: skip
         return columns
 
-    def _values(self, block: Any, names: list[str], size: int, faults: dict[int, str]) -> np.ndarray:
+    def _values(self, block: Any, names: list[str], size: int, dtype: np.dtype, faults: dict[int, str]) -> np.ndarray:
         """The values of an input, [rows, values]; a missing one is a fault of its row."""
         import pyarrow.compute
 
@@ -129,6 +129,13 @@ class ParquetFile:
                     faults.setdefault(int(row), f"{name}: missing")
                 column = column.fill_null(False if pyarrow.types.is_boolean(column.type) else 0)
             columns.append(column.to_numpy(zero_copy_only=False))
+        if dtype.kind in "iu" and len({column.dtype for column in columns}) > 1:
+            # Put together they would be doubles, and a large whole number another one.
+            for place, name in enumerate(names):
+                values = columns[place]
+                columns[place], bad, expected = convert(values, dtype)
+                for row in np.flatnonzero(bad) if bad is not None else ():
+                    faults.setdefault(int(row), f"{name}: {values[row]} is {expected}")
         return np.stack(columns, axis=1)
 
     def _name(self, name: str, place: int) -> str:

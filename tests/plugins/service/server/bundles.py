@@ -113,3 +113,17 @@ def publish_sums(folder, name="sums"):
     given = [TensorSpec("sum", "float64", (1,)), TensorSpec("positive", "bool", (1,))]
     return models.publish(folder, name, lambda scratch: write_bundle(
         scratch, model.SerializeToString(), tuple(specs), tuple(given), (inputs, outputs)))[1]  # fmt: skip
+
+
+def publish_same(folder, dtype, size, name="same"):
+    """A model that answers with its one input, `ids`."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["ids"], ["same"])], "same",
+        *([helper.make_tensor_value_info(key, kind, ["rows", size])] for key in ("ids", "same")),
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    rows = np.arange(size, dtype=dtype)[None]
+    return models.publish(folder, name, lambda scratch: write_bundle(
+        scratch, model.SerializeToString(), (TensorSpec("ids", dtype, (size,)),), (TensorSpec("same", dtype, (size,)),),
+        ({"ids": rows}, {"same": rows})))[1]  # fmt: skip
