@@ -190,5 +190,5 @@ class BuiltOptimizer:
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    """A schedule's state in types that JSON has."""
-    return {key: value.item() if hasattr(value, "item") else value for key, value in state.items()}
+    """A schedule's state with single numbers in types that JSON has."""
+    return {key: value.item() if getattr(value, "size", 0) == 1 else value for key, value in state.items()}
