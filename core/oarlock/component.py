@@ -193,6 +193,8 @@ def _verify_hook(where: str, name: str, method: Any, hooks: Mapping[str, Collect
             f"{where} has a yield, so its body would never run; remove it, or write @hookimpl(wrapper=True)"
         )
     taken, optional = pluggy._hooks.varnames(method)
+    if taken[:1] == ("self",):  # of a function that was made elsewhere pluggy does not see that it is a class's
+        taken = taken[1:]
     by_keyword = _by_keyword(method)
     for argument in (*taken, *(one for one, has_default in by_keyword.items() if not has_default)):
         if argument not in hooks[name]:

@@ -218,6 +218,6 @@ def _numbers(schedule: Any) -> dict[str, Any]:
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    """A schedule's state in types that JSON has."""
-    return {key: value.item() if hasattr(value, "item") else _plain(value) if isinstance(value, dict) else value
+    """A schedule's state with single numbers in types that JSON has."""
+    return {key: _plain(value) if isinstance(value, dict) else value.item() if getattr(value, "size", 0) == 1 else value
             for key, value in state.items()}  # fmt: skip

@@ -55,7 +55,7 @@ def take(run: Run) -> dict[str, bytes]:
         "engine": run.recorded_engine or run.engine,
         "class_names": run.class_names,
         "columns": run.columns,
-        "schedules": schedules,
+        "schedules": checkpoint.split_state(schedules, "schedules", tensors),
         "components": components,
         "passing": checkpoint.split_state(_passing(run.model), "passing", tensors),
         "scaler": checkpoint.split_state(scaler, "scaler", tensors),
@@ -87,14 +87,15 @@ def put_back(run: Run, files: dict[str, bytes], where: str) -> None:
     state = json.loads(files[checkpoint.STATE])
     checkpoint.load_weights(run.model, checkpoint.unpack_arrays(files[checkpoint.MODEL]), where)
     paths = {parameter.name: path for path, parameter in run.model.named_parameters()}
-    arrays = checkpoint.unpack_arrays(files[checkpoint.OPTIMIZER])
-    if len(state["schedules"]) != len(run.optimizers):
-        raise RunFailed(f"{where} has {len(state['schedules'])} optimizers, the run has {len(run.optimizers)}")
-    for number, built in enumerate(run.optimizers):
-        mine = {key.partition("/")[2]: array for key, array in arrays.items()
-                if key.startswith(f"{number}/")}  # fmt: skip
-        built.load_state_dict(mine, state["schedules"][number], paths)
+    of_optimizers = checkpoint.unpack_arrays(files[checkpoint.OPTIMIZER])
     arrays = checkpoint.unpack_arrays(files[checkpoint.COMPONENTS])
+    schedules = checkpoint.join_state(state["schedules"], arrays)
+    if len(schedules) != len(run.optimizers):
+        raise RunFailed(f"{where} has {len(schedules)} optimizers, the run has {len(run.optimizers)}")
+    for number, built in enumerate(run.optimizers):
+        mine = {key.partition("/")[2]: array for key, array in of_optimizers.items()
+                if key.startswith(f"{number}/")}  # fmt: skip
+        built.load_state_dict(mine, schedules[number], paths)
     passing = checkpoint.join_state(state["passing"], arrays)
     for path, buffer in _passing(run.model).items():
         if path in passing and passing[path].shape == buffer.shape:  # a cache that grows, its model makes anew

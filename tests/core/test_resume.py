@@ -339,3 +339,49 @@ def test_what_paddle_s_state_dicts_leave_out_is_carried_on(oarlock, plugin, tmp_
     assert oarlock(*job, "hydra.run.dir=run", env={**env, "STOP_AT": "11"}).returncode == 75
     assert oarlock("resume", "run", env=env).returncode == 0
     assert equal_ends(tmp_path / "whole", tmp_path / "run")
+
+
+REMEMBERING = """
+from oarlock import component, hookimpl
+
+@component
+class Remembers:
+    odd: bool = False
+
+    @hookimpl
+    def build_schedule(self, learning_rate):
+        import numpy as np
+        import paddle
+
+        odd = self.odd
+
+        class Rate(paddle.optimizer.lr.LRScheduler):
+            def __init__(self):
+                self.memory, self.seen = np.ones(3), {1} if odd else [1]
+                super().__init__(learning_rate)
+
+            def state_keys(self):
+                self.keys = ["last_epoch", "last_lr", "memory", "seen"]
+
+            def get_lr(self):
+                self.memory = np.roll(self.memory * 0.9, 1) + [0.1, 0, 0]
+                return learning_rate * float(self.memory.mean())
+
+        return Rate()
+
+@hookimpl
+def register_components(register):
+    register("schedule/remembers", Remembers)
+"""
+
+
+def test_arrays_that_a_schedule_remembers_are_saved(oarlock, plugin, tmp_path):
+    env = plugin(REMEMBERING)
+    job = ["train", "schedule=remembers", "callback=[]", "trainer.evaluate_every=10 steps"]
+    assert oarlock(*job, "trainer.max_steps=20", "hydra.run.dir=whole", env=env).returncode == 0
+    assert oarlock(*job, "trainer.max_steps=10", "hydra.run.dir=cut", env=env).returncode == 0
+    assert oarlock("resume", "cut", "trainer.max_steps=20", env=env).returncode == 0
+    assert equal_ends(tmp_path / "whole", tmp_path / "cut")
+    odd = oarlock(*job, "schedule.odd=true", "trainer.max_steps=1", env=env)
+    assert odd.returncode == 1
+    assert "schedules/0/0/seen: state_dict() has a set; it can have numbers, strings and tensors" in odd.stderr

@@ -160,3 +160,45 @@ def test_everything_else_works(ask, leaks):
     assert "ahoy" not in composed.out + help_.out + completed.out
     assert halfway.code == 2
     assert "there is no such command" in halfway.err
+
+
+MADE_ELSEWHERE = """
+import functools
+from oarlock import component, hookimpl
+
+def says(word):
+    @hookimpl
+    def on_run_start(self, run):
+        print(word, self.name, run.step)
+
+    return on_run_start
+
+def twice(function):
+    @functools.wraps(function)
+    def both(self, *given):
+        function(self, *given)
+        function(self, *given)
+
+    return both
+
+@component
+class Made:
+    name: str = "made"
+    on_run_start = says("starts")
+
+    @hookimpl
+    @twice
+    def on_run_end(self, run):
+        print("ends", self.name, run.step)
+
+@hookimpl
+def register_components(register):
+    register("callback/made", Made)
+"""
+
+
+def test_a_hook_may_be_made_elsewhere_or_wrapped(oarlock, plugin):
+    done = oarlock("train", "callback=[made]", "trainer.max_steps=2", env=plugin(MADE_ELSEWHERE))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "starts made 0"
+    assert done.stdout.count("ends made 2\n") == 2
