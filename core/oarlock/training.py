@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from oarlock.checkpoint_clock import CheckpointClock
-from oarlock.errors import OarlockError, RunFailed, UserError, nearest
+from oarlock.errors import OarlockError, RunFailed, UserError, nearest, warn
 from oarlock.evaluation import evaluate
 from oarlock.finite_watch import FiniteWatch
 from oarlock.hook_stream import HookStream, can_be_saved
@@ -53,6 +53,9 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
     last_step = math.inf if trainer.max_steps is None else trainer.max_steps
     schedules = schedules_by_step(run)
 
+    moved = {parameter.name for built in run.optimizers for parameter in built.parameters}
+    fixed = {path: parameter for path, parameter in run.model.named_parameters()
+             if parameter.stop_gradient and parameter.name not in moved and run.engine != "custom"}  # fmt: skip
     run.hook.on_run_start(run=run)
     on_step_end = run.caller("on_step_end")  # a callback may have registered one
     run.hook_stream = _hook_stream(run)
@@ -64,6 +67,7 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
     while not _finished(run) or _epoch_end_pending(run):
         if run.position == 0:
             call_at(run, EPOCH_START, "on_epoch_start")
+            _warn_of_thawed(fixed)
         epoch_complete = True
         steps = run.feeder.epoch(run.epoch, run.position, reuse=not getattr(step_function, "keeps_batches", True))
         while True:
@@ -134,6 +138,16 @@ def _finish(run: Run) -> None:
         run.metrics.update({f"test/{name}": value for name, value in evaluate(run, run.data.test).items()})
     if run.status == "running":
         run.status = "completed"
+
+
+def _warn_of_thawed(fixed: dict[str, Any]) -> None:
+    """Say once which parameters are to be trained now that were frozen when the optimizers were made: none moves them."""
+    thawed = [path for path, parameter in fixed.items() if not parameter.stop_gradient]
+    if thawed:
+        warn(f"{', '.join(thawed[:3])}: no optimizer moves what was frozen when it was made; "
+             "freeze what is to be trained later in on_run_start")  # fmt: skip
+    for path in thawed:
+        del fixed[path]
 
 
 def _may_draw(run: Run) -> bool:

@@ -440,3 +440,30 @@ def test_many_checkpoints_of_one_step_are_numbered_on(tmp_path):
         assert path.is_dir()
         assert next(checkpoint.newest_first(tmp_path)) == path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000008.3", "step-00000008.4"]
+
+
+class Thawed:
+    """Freezes a weight, and has it trained from an epoch on."""
+
+    def __init__(self, early):
+        self._early = early
+
+    @hookimpl
+    def prepare_parameters(self, model):
+        model.parameters()[0].stop_gradient = self._early
+
+    @hookimpl
+    def on_run_start(self, run):
+        run.model.parameters()[0].stop_gradient = True
+
+    @hookimpl
+    def on_epoch_start(self, run):
+        run.model.parameters()[0].stop_gradient = run.epoch < 1
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_what_was_frozen_before_there_was_an_optimizer_is_not_trained_and_that_is_said(tmp_path, capsys, early):
+    words = [*QUICK, "trainer.engine=eager", f"hydra.run.dir={tmp_path / 'run'}"]
+    package.train(words, hooks=[Thawed(early)])
+    said = "warning: 1.weight: no optimizer moves what was frozen when it was made; "
+    assert capsys.readouterr().err.count(said) == early

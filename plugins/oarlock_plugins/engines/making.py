@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from oarlock import Batch, UserError, each, warn
+from oarlock_plugins.engines import private
 from oarlock_plugins.engines.flat import FlatMemory
 from oarlock_plugins.engines.identity import identity, varying
 from oarlock_plugins.engines.premise import Premise
@@ -143,8 +144,9 @@ class Maker:
 
         draws = True
         try:
-            differs, draws = compare(lambda: float(self._eager(batches).item()), compiled, _changed(run, program), _seeder(),
-                                     nudged=run.model.parameters())  # fmt: skip
+            with private.visible_rate(run.optimizer):
+                differs, draws = compare(lambda: float(self._eager(batches).item()), compiled, _changed(run, program), _seeder(),
+                                         nudged=run.model.parameters())  # fmt: skip
         except Untraceable as error:
             differs = f"it does not run ({error})"
         before.put_back()

@@ -23,6 +23,9 @@ FLAGS = {"FLAGS_enable_pir_in_executor_trace_run": True}
 # Keep intermediate results from one step to the next instead of freeing and allocating them again.
 KEEP, FREE = {"FLAGS_eager_delete_tensor_gb": -1.0}, {"FLAGS_eager_delete_tensor_gb": 0.0}
 
+# A learning rate that a trial raises a smaller one to.
+VISIBLE = 1e-4
+
 
 def unavailable() -> str:
     """Why this Paddle cannot be used; '' where it can."""
@@ -89,6 +92,21 @@ def learning_rate(optimizer: Any) -> float:
     """The present one, without the checks of `get_lr`."""
     rate = optimizer._learning_rate
     return rate if type(rate) is float else rate() if callable(rate) else float(rate)
+
+
+@contextlib.contextmanager
+def visible_rate(optimizer: Any) -> Iterator[None]:
+    """A schedule's rate large enough for steps to be seen in the weights; that of a warm-up may begin at nothing."""
+    schedule = optimizer._learning_rate
+    if not callable(schedule):
+        yield
+        return
+    present = schedule.last_lr
+    schedule.last_lr = max(present, min(VISIBLE, max(schedule.base_lr, getattr(schedule, "end_lr", 0.0))))
+    try:
+        yield
+    finally:
+        schedule.last_lr = present
 
 
 def is_variable(value: Any) -> bool:

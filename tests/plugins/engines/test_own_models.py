@@ -65,3 +65,16 @@ def test_a_parameter_s_own_learning_rate_counts_in_a_program(oarlock, plugin, tm
                              nn.Linear(8, spec.num_outputs, bias_attr=ParamAttr(learning_rate=3.0)))"""
     source = MODEL.replace("{kind}", "LSTM").replace("{made}", made)
     both_ways(oarlock, plugin, tmp_path, source, SLOW_START, "compiled")
+
+
+@pytest.mark.parametrize(
+    "words", [SLOW_START, [*SLOW_START, "schedule.warmup_steps=3000000"], ["optimizer.learning_rate=1e-6"]]
+)
+def test_a_hook_on_a_gradient_is_seen_where_steps_are_small(oarlock, plugin, tmp_path, words):
+    """No program has it, and nobody sees it but in the weights that it leaves."""
+    source = MODEL.replace("{kind}", "LSTM").replace("return {made}", """
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, spec.num_outputs))
+        model[1].weight.register_hook(lambda gradient: gradient * 0)
+        return model
+""")  # fmt: skip
+    assert "computes otherwise" in both_ways(oarlock, plugin, tmp_path, source, words, "eager")
