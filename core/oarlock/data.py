@@ -11,6 +11,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from oarlock.errors import UserError
@@ -18,6 +19,9 @@ from oarlock.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
     import paddle
+
+# Of an input of any length, those that `preprocess` is tried with: long enough for most windows, and far apart.
+LENGTHS = 256, 512
 
 Tree = Any  # an array, a tensor, or a dict of them
 
@@ -194,11 +198,18 @@ class Data:
                 raise UserError("The data does not say what its inputs are: give Data(inputs=InputSpec(shape, dtype)).")
             specs = each(self.train.inputs, lambda leaf: InputSpec(tuple(leaf.shape[1:]), str(leaf.dtype)))
         if self.preprocess is not None:
-            with paddle.no_grad():
-                example = self.preprocess(each(specs, lambda spec: paddle.zeros([2, *spec.shape], spec.dtype)))
-            specs = each(
-                example, lambda leaf: InputSpec(tuple(leaf.shape[1:]), str(leaf.dtype).removeprefix("paddle."))
-            )
+
+            def made_of(length: int) -> Tree:
+                with paddle.no_grad():
+                    return self.preprocess(each(specs, partial(_zeros, length)))  # type: ignore[misc]
+
+            # Where any length will do, of two lengths: what differs in what is made of them is of any length too.
+            made = longer = made_of(LENGTHS[0])
+            if any(-1 in spec.shape for spec in _leaves(specs)):
+                longer = made_of(LENGTHS[1])
+            shapes = [tuple(leaf.shape[1:]) for leaf in _leaves(longer)][::-1]
+            specs = each(made, lambda leaf: InputSpec(_common(tuple(leaf.shape[1:]), shapes.pop()),
+                                                      str(leaf.dtype).removeprefix("paddle.")))  # fmt: skip
         classes = len(self.class_names) if self.class_names is not None else None
         return ModelSpec(specs, classes, self.output_shape)
 
@@ -207,6 +218,17 @@ class Data:
         if self.preprocess is None:
             return batch
         return Batch(self.preprocess(batch.inputs), batch.targets)
+
+
+def _zeros(length: int, spec: InputSpec) -> Any:
+    """Two rows of zeros, as long as is said where any length will do."""
+    import paddle
+
+    return paddle.zeros([2, *(length if size < 0 else size for size in spec.shape)], spec.dtype)
+
+
+def _common(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(size if size == same else -1 for size, same in zip(one, other, strict=True))
 
 
 def _leaves(tree: Tree) -> Iterator[Any]:

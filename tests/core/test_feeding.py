@@ -180,6 +180,21 @@ def test_preprocess_comes_after_the_transforms_in_training_and_in_evaluation(tra
     assert data.model_spec().inputs == InputSpec((2,), "float32")
 
 
+class Windows(paddle.nn.Layer):
+    """What a window and a mean make of a sequence of any length and of a vector."""
+
+    def forward(self, inputs):
+        return {"windows": paddle.nn.functional.avg_pool1d(inputs["steps"], 2), "mean": inputs["steps"].mean(-1),
+                "vector": inputs["vector"].astype("float64")}  # fmt: skip
+
+
+def test_preprocess_of_inputs_of_any_length():
+    raw = {"steps": InputSpec((3, -1)), "vector": InputSpec((4,), "int64")}
+    made = {"windows": InputSpec((3, -1)), "mean": InputSpec((3,)), "vector": InputSpec((4,), "float64")}
+    assert Data(Rows(), inputs=raw, preprocess=Windows()).model_spec().inputs == made
+    assert Data(Rows(), inputs=InputSpec((-1,)), preprocess=Halve()).model_spec().inputs == InputSpec((-1,))
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0, 0.9), st.integers(0, 1000), st.integers(2, 200))
 def test_a_split_is_disjoint_complete_and_repeatable(fraction, seed, rows):
