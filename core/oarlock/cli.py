@@ -15,7 +15,7 @@ from oarlock.core_commands import CORE_COMMANDS
 from oarlock.errors import Exit, RunFailed, UserError, describe, nearest
 from oarlock.plugins import Host, load_host
 from oarlock.registry import Command
-from oarlock.selection import take_flags
+from oarlock.selection import FLAGS, take_flags
 
 TRAIN_HELP = """\
 overrides:
@@ -43,6 +43,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         flags = [flag for action in self._actions for flag in action.option_strings]
         unknown = message.rpartition(": ")[2].split()[0] if message.startswith("unrecognized") else ""
+        if unknown.partition("=")[0] in (*FLAGS, "--no-autoload"):  # a plugin's command may have a -p of its own
+            raise UserError(f"{self.prog}: {unknown}: what chooses plugins stands before this command: oarlock {unknown} "
+                            f"… {self.prog.partition(' ')[2]} …")  # fmt: skip
         raise UserError(f"{self.prog}: {message}. {nearest(unknown, flags) if unknown else ''}".rstrip())
 
     def flags(self) -> list[str]:

@@ -65,6 +65,10 @@ def test_no_command_says_what_there_is(arguments):
         (["trian"], "oarlock trian: there is no such command. Did you mean 'train'?"),
         (["--cfg"], "oarlock --cfg: there is no such command."),
         (["train", "--multi"], "unrecognized arguments: --multi. Did you mean '--multirun'?"),
+        (
+            ["export", "run", "--to", "x", "-p", "mine"],
+            "oarlock export: -p: what chooses plugins stands before this command: oarlock -p … export …",
+        ),
         (["train", "--experimental-rerun", "x.pickle"], "unrecognized arguments: --experimental-rerun"),
         (["train", "--config-path", "x"], "Did you mean '--config-dir'?"),
         (["train", "--config-name=x"], "unrecognized arguments: --config-name=x"),
