@@ -7,6 +7,7 @@ import math
 from oarlock import component, hookimpl
 from oarlock_plugins.optimizers.decoupled import claimed, decaying
 from oarlock_plugins.ranges import within
+from oarlock_plugins.sparse import refuse_sparse
 
 
 @component
@@ -35,6 +36,7 @@ class AdamW:
 
     @hookimpl
     def prepare_parameters(self, model):
+        refuse_sparse(model, "optimizer=adamw")
         return claimed(model, self.weight_decay)
 
     @hookimpl

@@ -6,6 +6,7 @@ from typing import Optional
 
 from oarlock import component, hookimpl
 from oarlock_plugins.regularizers.bounds import check_bounds, clipped, needs_clip, scaled
+from oarlock_plugins.sparse import refuse_sparse
 
 
 @component
@@ -25,6 +26,11 @@ class ClipGlobalNorm:
 
     def __post_init__(self):
         check_bounds(self.max_norm, self.min_norm)
+
+    @hookimpl
+    def prepare_parameters(self, model):
+        if self.min_norm is not None:
+            refuse_sparse(model, "regularizer=clip_global_norm with min_norm")
 
     @hookimpl
     def build_grad_clip(self):

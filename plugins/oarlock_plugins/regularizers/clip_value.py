@@ -6,6 +6,7 @@ import math
 
 from oarlock import component, hookimpl
 from oarlock_plugins.regularizers.bounds import clipped
+from oarlock_plugins.sparse import refuse_sparse
 
 
 @component
@@ -24,6 +25,10 @@ class ClipValue:
     def __post_init__(self):
         if not 0 < self.max_value < math.inf:
             raise ValueError(f"max_value={self.max_value}: expected a positive number")
+
+    @hookimpl
+    def prepare_parameters(self, model):
+        refuse_sparse(model, "regularizer=clip_value")
 
     @hookimpl
     def build_grad_clip(self):
