@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from oarlock import UserError, nearest, scratch_folder, seal, shown_path, write_atomically
 
-WITHDRAWN = "withdrawn.json"
+WITHDRAWN, RUN = "withdrawn.json", "run.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -51,6 +52,24 @@ def refuse_part(models: Path, typed: str) -> None:
     if versions:
         raise UserError(f"{typed}{shown} is the folder of one model, its versions are {', '.join(versions[:5])}.\n"
                         f"Name the folder that it is in: {shown_path(folder.parent)}")  # fmt: skip
+
+
+def refuse_runs(models: Path, typed: str) -> None:
+    """A run, or a folder of runs, where the folder of models is meant would be served as one that has no model yet.
+
+    Args:
+        models: the folder.
+        typed: what stands before it, `serve: `.
+
+    Raises:
+        UserError: it is one; it names what makes a model of a run.
+    """
+    from oarlock_plugins.service.bundle import BUNDLE
+
+    runs = [path.parent for path in (models / RUN, *sorted(models.glob(f"*/{RUN}"))) if path.is_file()]
+    if runs and not any(models.glob(f"*/*/{BUNDLE}")):
+        raise UserError(f"{typed}{shown_path(runs[0])} is a run; expected a folder of models, MODELS_DIR/NAME/VERSION.\n"
+                        f"Make a model of it with: oarlock export {shlex.quote(shown_path(runs[0]))} --models MODELS_DIR")  # fmt: skip
 
 
 def find(models: Path, name: str) -> Path:

@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     token = _token(args)
     models.names(args.models)  # an error where there is no such folder
     models.refuse_part(args.models, "serve: ")
+    models.refuse_runs(args.models, "serve: ")
     try:
         from oarlock_plugins.service.server.app import build_app
         from oarlock_plugins.service.server.logs import Log

@@ -32,6 +32,11 @@ SLOW = Network((8, 512, 512, 4), repeat=150)
             ["models/toy"],
             "models/toy is the folder of one model, its versions are 1.\nName the folder that it is in: ",
         ),
+        (
+            ["runs"],
+            "serve: runs/first is a run; expected a folder of models, MODELS_DIR/NAME/VERSION.\nMake a model of it",
+        ),
+        (["runs/first"], "with: oarlock export runs/first --models MODELS_DIR\n"),
         (["models/toy/1"], "is a bundle itself; expected a folder MODELS_DIR/NAME/VERSION."),
         (
             ["models", "--engine", "onnxrutime"],
@@ -52,6 +57,8 @@ SLOW = Network((8, 512, 512, 4), repeat=150)
 def test_what_is_refused(oarlock, tmp_path, options, said):
     bundles.publish(tmp_path / "models")
     (tmp_path / "empty").write_text("\n")
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    (tmp_path / "runs" / "first" / "run.json").write_text("{}")
     done = oarlock("serve", *options)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
