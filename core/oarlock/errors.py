@@ -41,6 +41,26 @@ class Damaged(OarlockError):
     """A sealed folder, such as a checkpoint, whose files are not the ones that were written."""
 
 
+class InAnotherProcess(Exception):
+    """The cause of an error that came from another process: its traceback there.
+
+    Attributes:
+        frames: where it was raised, the innermost frame last.
+    """
+
+    def __init__(self, text: str, frames: list[traceback.FrameSummary]) -> None:
+        super().__init__(text, frames)
+        self.frames = frames
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    @classmethod
+    def of(cls, error: BaseException) -> InAnotherProcess:
+        """The cause of an error that is to leave this process."""
+        return cls("\n" + "".join(traceback.format_exception(error)), list(traceback.extract_tb(error.__traceback__)))
+
+
 def warn(message: str) -> None:
     """Say something that the user should know and that stops nothing."""
     with contextlib.suppress(OSError):  # nobody reads it, as behind `2>&1 | head`
@@ -82,7 +102,8 @@ def describe(error: BaseException) -> str:
 
 def raised_at(error: BaseException) -> str:
     """A line that says where; '' where that is not known."""
-    frames = traceback.extract_tb(error.__traceback__)
+    far = error.__cause__
+    frames = far.frames if isinstance(far, InAnotherProcess) else traceback.extract_tb(error.__traceback__)
     # Where Paddle noticed it says less than who called Paddle.
     own = [frame for frame in frames if not {"paddle", "numpy"} & set(frame.filename.split("/"))]
     return f"\nraised at {own[-1].filename}:{own[-1].lineno}" if own else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import pickle
 import random
 import signal
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 from oarlock.batches import as_batch, collated, on_device, sample_rng, transformed
 from oarlock.data import Batch, Data
 from oarlock.epochs import epoch_order, plan_steps, smallest
+from oarlock.errors import InAnotherProcess
 
 if TYPE_CHECKING:
     from oarlock.schema import TrainerConfig
@@ -147,11 +149,17 @@ def _load_in_processes(dataset: Any, rows: list[list[int]], data: Data, workers:
             return len(rows)
 
     def collate(samples: list[Any]) -> dict[str, Any]:
-        batch = collated(data, samples)  # of an object's own Paddle's loader finds no arrays
+        try:
+            raised = next((sample.error for sample in samples if isinstance(sample, _Raised)), None)
+            if raised is not None:
+                raise raised
+            batch = collated(data, samples)  # of an object's own Paddle's loader finds no arrays
+        except Exception as error:
+            return {"raised": np.frombuffer(_packed(error), np.uint8)}
         return {"inputs": batch.inputs} | ({} if batch.targets is None else {"targets": batch.targets})
 
     loader = paddle.io.DataLoader(
-        dataset,
+        _Caught(dataset),
         batch_sampler=Rows(),
         collate_fn=collate,
         num_workers=workers,
@@ -160,8 +168,48 @@ def _load_in_processes(dataset: Any, rows: list[list[int]], data: Data, workers:
     )
     with _global_generators_kept():
         batches = iter(loader)
-    for fields in batches:
-        yield as_batch(fields)
+    try:
+        for fields in batches:
+            if "raised" in fields:
+                error, cause = pickle.loads(fields["raised"].numpy().tobytes())
+                raise error from cause
+            yield as_batch(fields)
+    finally:
+        batches.__del__()  # Paddle holds it to the end, and would call it an error that its processes are ended then
+
+
+class _Raised:
+    """What was raised in the place of a sample."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+class _Caught:
+    """Samples, or what they raised. Paddle's loader would print that, and fail of something else here."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self._dataset[index]
+        except Exception as error:
+            return _Raised(error)
+
+
+def _packed(error: Exception) -> bytes:
+    """An error on its way to another process, with where it was raised."""
+    cause = InAnotherProcess.of(error)
+    try:
+        packed = pickle.dumps((error, cause))
+        pickle.loads(packed)
+    except Exception:  # whatever somebody's own class does when it is made anew
+        return pickle.dumps((RuntimeError(f"{type(error).__name__}: {error}"), cause))
+    return packed
 
 
 @contextlib.contextmanager
