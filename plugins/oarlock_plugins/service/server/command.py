@@ -17,7 +17,7 @@ _LIMITS = (
     ("--max-queue-requests", int, "N", "requests that wait for one model"),
     ("--max-queue-rows", int, "N", "rows that wait for one model"),
     ("--max-queue-bytes", int, "N", "of all requests in the server"),
-    ("--max-connections", int, "N", "open connections"),
+    ("--max-connections", int, "N", "open connections; for one more one that is unused is closed"),
     ("--target-seconds", float, "S", "an answer may take so long when there is more to do than can be done"),
     ("--standing-seconds", float, "S", "a burst may be larger for so long"),
     ("--deadline-seconds", float, "S", "a request may wait to be computed"),

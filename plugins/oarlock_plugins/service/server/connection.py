@@ -54,8 +54,12 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self.application.metrics.connections.set(len(self.connections))
         if len(self.connections) > self._settings.max_connections:
-            self._refuse(503, "too many connections", "connections_full")
-            return
+            all_of_them: Any = self.connections  # of which uvicorn does not know that they are ours
+            unused = [(since, id(one), one) for one in all_of_them if (since := one.unused_since()) is not None]
+            if not unused:
+                self._refuse(503, "too many connections", "connections_full")
+                return
+            min(unused)[-1].timeout_keep_alive_handler()  # its client may connect again; this one could not at all
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -167,6 +171,14 @@ class Connection(HttpToolsProtocol):
         self._idle_since = self.loop.time()
         if self._idle_timer is None:
             self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
+
+    def unused_since(self) -> float | None:
+        """When the last answer was given; None where there was none yet, or a request is on its way."""
+        if (self.cycle is None or not self.cycle.response_complete or self.pipeline or self._timer is not None
+                or self.transport.is_closing()):  # fmt: skip
+            return None
+        task: asyncio.TimerHandle | None = self.timeout_keep_alive_task
+        return self._idle_since if task is None else task.when() - self.timeout_keep_alive
 
     def _close_if_idle(self) -> None:
         self._idle_timer = None

@@ -28,7 +28,7 @@ class Settings:
         deadline_seconds: a request may wait from its last byte to the beginning of its computation.
         header_seconds, body_seconds: to send the head of a request, and its body.
         idle_seconds: an unused connection stays open.
-        max_connections: that are open at once.
+        max_connections: that are open at once; for one more the one that has been unused longest is closed, if there is one.
         token: what a request must bear; None asks for nothing.
         log_requests: a line for every request, and not only for what failed.
     """

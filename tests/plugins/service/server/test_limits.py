@@ -52,6 +52,40 @@ def test_too_many_connections(serve, models):
     assert service.infer(ROWS)[0] == 200
 
 
+def test_for_one_more_connection_that_is_closed_which_was_unused_longest(serve, models):
+    """As where clients keep pools of them; one that is in the midst of a request stays."""
+    bundles.publish(models, "toy")
+    service = serve(models, "--max-connections", "4").wait("toy")
+    time.sleep(0.2)
+    body = json.dumps(request_of(ROWS)).encode()
+    predict = http("POST", "/v2/models/toy/infer", body)
+    with contextlib.ExitStack() as stack:
+
+        def connected():
+            return stack.enter_context(socket.create_connection((service.host, service.port), timeout=10))
+
+        asking = connected()
+        asking.sendall(predict[:-5])
+        held = [connected() for _ in range(3)]
+        for one, request in zip((held[1], held[0], held[2]), (predict, http("GET", "/v2"), predict), strict=True):
+            one.sendall(request)
+            assert receive_all(one).startswith(b"HTTP/1.1 200")
+            time.sleep(0.05)
+        for number in (1, 0, 2):
+            newcomer = connected()
+            newcomer.sendall(predict)
+            assert receive_all(newcomer).startswith(b"HTTP/1.1 200")
+            assert held[number].recv(1) == b""
+            newcomer.close()
+            time.sleep(0.1)
+            newcomer = connected()  # in its place, and in the midst of a request as well
+            newcomer.sendall(predict[:-5])
+            time.sleep(0.1)
+        assert service.raw(http("GET", "/v2")).startswith(b"HTTP/1.1 503")
+        asking.sendall(predict[-5:])
+        assert receive_all(asking).startswith(b"HTTP/1.1 200")
+
+
 def test_a_full_queue_sheds_and_recovers(serve, models):
     """One batch is computed, two requests wait, the rest is told to come again, at once."""
     bundles.publish(models, "slow", SLOW)
