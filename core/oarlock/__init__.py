@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from oarlock.runner import Runner
     from oarlock.runtime import leave
     from oarlock.sealed import scratch_folder, seal, verify, write_atomically
+    from oarlock.signals import stop_signals
     from oarlock.step import build_eager_evaluation, build_eager_step, read_losses
     from oarlock.training import Interrupted
 
@@ -53,6 +54,7 @@ _LAZY = {
     "read_losses": "step",
     "scratch_folder": "sealed",
     "seal": "sealed",
+    "stop_signals": "signals",
     "train": "commands",
     "vary_experiment": "recorded",
     "verify": "sealed",
@@ -96,6 +98,7 @@ __all__ = [
     "scratch_folder",
     "seal",
     "shown_path",
+    "stop_signals",
     "train",
     "vary_experiment",
     "verify",

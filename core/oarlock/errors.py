@@ -6,7 +6,7 @@ import contextlib
 import difflib
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from pathlib import Path
 
@@ -45,20 +45,12 @@ class InAnotherProcess(Exception):
     """The cause of an error that came from another process: its traceback there.
 
     Attributes:
-        frames: where it was raised, the innermost frame last.
+        frames: where it was raised, as (file, line), the innermost frame last.
     """
 
-    def __init__(self, text: str, frames: list[traceback.FrameSummary]) -> None:
-        super().__init__(text, frames)
+    def __init__(self, text: str, frames: Sequence[tuple[str, int]]) -> None:
+        super().__init__(text)
         self.frames = frames
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-    @classmethod
-    def of(cls, error: BaseException) -> InAnotherProcess:
-        """The cause of an error that is to leave this process."""
-        return cls("\n" + "".join(traceback.format_exception(error)), list(traceback.extract_tb(error.__traceback__)))
 
 
 def warn(message: str) -> None:
@@ -102,11 +94,13 @@ def describe(error: BaseException) -> str:
 
 def raised_at(error: BaseException) -> str:
     """A line that says where; '' where that is not known."""
-    far = error.__cause__
-    frames = far.frames if isinstance(far, InAnotherProcess) else traceback.extract_tb(error.__traceback__)
+    if isinstance(error.__cause__, InAnotherProcess):
+        frames = error.__cause__.frames
+    else:
+        frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
     # Where Paddle noticed it says less than who called Paddle.
-    own = [frame for frame in frames if not {"paddle", "numpy"} & set(frame.filename.split("/"))]
-    return f"\nraised at {own[-1].filename}:{own[-1].lineno}" if own else ""
+    own = [frame for frame in frames if not {"paddle", "numpy"} & set(frame[0].split("/"))]
+    return f"\nraised at {own[-1][0]}:{own[-1][1]}" if own else ""
 
 
 def shown_path(path: Path) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
-import pickle
+import json
 import random
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -17,10 +19,13 @@ import numpy as np
 from oarlock.batches import as_batch, collated, on_device, sample_rng, transformed
 from oarlock.data import Batch, Data
 from oarlock.epochs import epoch_order, plan_steps, smallest
-from oarlock.errors import InAnotherProcess
+from oarlock.errors import InAnotherProcess, UserError
 
 if TYPE_CHECKING:
     from oarlock.schema import TrainerConfig
+
+# A loader process that was told to end by who ends all of them stays so long, for the run that is to be saved.
+PATIENCE_SECONDS = 60
 
 
 class LoaderFeeder:
@@ -155,7 +160,7 @@ def _load_in_processes(dataset: Any, rows: list[list[int]], data: Data, workers:
                 raise raised
             batch = collated(data, samples)  # of an object's own Paddle's loader finds no arrays
         except Exception as error:
-            return {"raised": np.frombuffer(_packed(error), np.uint8)}
+            return {"raised": np.frombuffer(_told(error), np.uint8)}
         return {"inputs": batch.inputs} | ({} if batch.targets is None else {"targets": batch.targets})
 
     loader = paddle.io.DataLoader(
@@ -168,14 +173,16 @@ def _load_in_processes(dataset: Any, rows: list[list[int]], data: Data, workers:
     )
     with _global_generators_kept():
         batches = iter(loader)
+    end = batches.__del__  # Paddle holds it to the end, and would call it an error that its processes are ended then
+    atexit.register(end)  # where what was raised still holds this
     try:
         for fields in batches:
             if "raised" in fields:
-                error, cause = pickle.loads(fields["raised"].numpy().tobytes())
-                raise error from cause
+                raise _error_of(fields["raised"].numpy().tobytes())
             yield as_batch(fields)
     finally:
-        batches.__del__()  # Paddle holds it to the end, and would call it an error that its processes are ended then
+        atexit.unregister(end)
+        end()
 
 
 class _Raised:
@@ -201,15 +208,19 @@ class _Caught:
             return _Raised(error)
 
 
-def _packed(error: Exception) -> bytes:
-    """An error on its way to another process, with where it was raised."""
-    cause = InAnotherProcess.of(error)
-    try:
-        packed = pickle.dumps((error, cause))
-        pickle.loads(packed)
-    except Exception:  # whatever somebody's own class does when it is made anew
-        return pickle.dumps((RuntimeError(f"{type(error).__name__}: {error}"), cause))
-    return packed
+def _told(error: Exception) -> bytes:
+    """An error on its way to another process: what it says and where it was raised, as JSON."""
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    kind = "" if isinstance(error, UserError) else type(error).__name__
+    return json.dumps([kind, str(error), "".join(traceback.format_exception(error)), frames]).encode()
+
+
+def _error_of(told: bytes) -> Exception:
+    """An error that says what that of another process says, with the same name."""
+    kind, text, trace, frames = json.loads(told)
+    error = type(kind, (Exception,), {})(text) if kind else UserError(text)
+    error.__cause__ = InAnotherProcess(f"\n{trace}", frames)
+    return error
 
 
 @contextlib.contextmanager
@@ -223,10 +234,10 @@ def _global_generators_kept() -> Iterator[None]:
 
 
 def _end_with_parent(worker: int) -> None:
-    """A loader process has no run to save: it ends on a signal, and with the process that it loads for."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A loader process has no run to save. A signal that all processes get is for the one that it loads for, with which it ends."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(PATIENCE_SECONDS))
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

@@ -10,11 +10,15 @@ from typing import Any
 
 from oarlock.errors import Exit
 
-WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Those that ask a process to save and end: a scheduler's, Ctrl-C, and a terminal's that closes, but not under `nohup`."""
+    hang_up = (signal.SIGHUP,) if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else ()
+    return (signal.SIGTERM, signal.SIGINT, *hang_up)
 
 
 class Signals:
-    """While open, SIGTERM, SIGINT and SIGUSR1 are noted in `received`; a second SIGINT ends the process at once.
+    """While open, `stop_signals` and SIGUSR1 are noted in `received`; a second SIGINT ends the process at once.
 
     Args:
         last: the process ends with this run, so no signal may change its exit code any more: they stay ignored.
@@ -28,7 +32,7 @@ class Signals:
     def __enter__(self) -> Signals:
         # Python delivers signals to the main thread only; elsewhere there is nothing to watch.
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in WATCHED}
+            self._before = {number: signal.signal(number, self._note) for number in (*stop_signals(), signal.SIGUSR1)}
         return self
 
     def __exit__(

@@ -10,7 +10,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
-from oarlock import Exit, RunFailed, UserError, shown_path
+from oarlock import Exit, RunFailed, UserError, shown_path, stop_signals
 
 if TYPE_CHECKING:
     from oarlock_plugins.service.server.settings import Settings
@@ -52,7 +52,7 @@ def serve(settings: Settings, args: argparse.Namespace) -> int:
 
     port = _free(args.address, args.port)
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         signal.signal(number, lambda *_: stop.set())
     try:
         cluster = Cluster(args.cluster, ["0"] if settings.device.startswith("gpu") else [])

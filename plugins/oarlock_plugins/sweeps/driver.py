@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from oarlock import Exit, UserError
+from oarlock import Exit, UserError, stop_signals
 from oarlock_plugins.sweeps.composer import Composer
 from oarlock_plugins.sweeps.folders import KeptFolders
 from oarlock_plugins.sweeps.held import GRACE_SECONDS, is_held
@@ -243,14 +243,14 @@ class Driver:
 
 
 class _Signals:
-    """While open, SIGINT, SIGTERM and SIGUSR1 are noted; Python's own handlers come back afterwards."""
+    """While open, `stop_signals` and SIGUSR1 are noted; Python's own handlers come back afterwards."""
 
     def __init__(self, note: Callable[[], None]) -> None:
         self._note = note
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        for number in (*stop_signals(), signal.SIGUSR1):
             self._before[number] = signal.signal(number, lambda *_: self._note())
 
     def __exit__(self, *_: object) -> None:

@@ -148,7 +148,7 @@ def count_rows(path):
     return (pyarrow.csv.read_csv if path.suffix == ".csv" else pyarrow.parquet.read_table)(path).num_rows
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_and_the_same_command_goes_on(steps, number):
     steps = steps()
     child = steps.start()

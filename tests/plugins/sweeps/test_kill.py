@@ -156,7 +156,7 @@ def bits(folder):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_one_signal_saves_what_runs_and_a_resumed_sweep_ends_as_if_there_had_been_none(sweeps, number):
     sweep = ["-m", "callback=[]", "model.widths=[8]", "trainer.epochs=300", "seed=range(0,4)"]
     assert sweeps.run("train", *sweep, "hydra.sweep.dir=whole").returncode == 0

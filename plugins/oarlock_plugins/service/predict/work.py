@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from oarlock import Exit, RunFailed
+from oarlock import Exit, RunFailed, stop_signals
 from oarlock_plugins.service.bundle import TensorSpec
 from oarlock_plugins.service.engines import Engine
 from oarlock_plugins.service.predict.answers import answer
@@ -42,7 +42,7 @@ def predict(
     """Answer all rows that the journal does not have yet; one worker for each engine.
 
     Raises:
-        Stopped: by SIGTERM or SIGINT.
+        Stopped: by one of `stop_signals`.
     """
     idle: queue.SimpleQueue[Engine] = queue.SimpleQueue()
     for engine in engines:
@@ -138,7 +138,7 @@ def _take_in(
 
 @contextmanager
 def stop_requested() -> Iterator[Callable[[], str]]:
-    """While open, SIGTERM and SIGINT only leave their name; a second SIGINT ends the process at once."""
+    """While open, `stop_signals` only leave their name; a second SIGINT ends the process at once."""
     received: list[str] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -146,7 +146,7 @@ def stop_requested() -> Iterator[Callable[[], str]]:
             os._exit(Exit.INTERRUPTED)
         received.append(signal.Signals(number).name)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, note) for number in stop_signals()}
     try:
         yield lambda: received[0] if received else ""
     finally:

@@ -13,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from oarlock import UserError
+from oarlock import UserError, stop_signals
 from oarlock_plugins.service.server.app import Application
 from oarlock_plugins.service.server.connection import Connection
 from oarlock_plugins.service.server.logs import ToLog
@@ -55,7 +55,7 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Ours are of the event loop; uvicorn's would end the process by the signal and not with exit code 0."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in stop_signals():
             loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
         yield
 

@@ -87,7 +87,7 @@ def test_without_its_packages(tmp_path):
     assert done.stderr == "error: serve needs uvicorn, which is not installed.\npip install 'oarlock[serve]'\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_drains(serve, models, number):
     """What is in flight is answered, nothing new is taken, `ready` is false at once, and the exit code is 0."""
     bundles.publish(models, "slow", SLOW)
