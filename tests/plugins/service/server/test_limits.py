@@ -56,7 +56,7 @@ def test_for_one_more_connection_that_is_closed_which_was_unused_longest(serve, 
     """As where clients keep pools of them; one that is in the midst of a request stays."""
     bundles.publish(models, "toy")
     service = serve(models, "--max-connections", "4").wait("toy")
-    time.sleep(0.2)
+    time.sleep(1)  # until the server has seen that those who waited for it have left
     body = json.dumps(request_of(ROWS)).encode()
     predict = http("POST", "/v2/models/toy/infer", body)
     with contextlib.ExitStack() as stack:
@@ -77,10 +77,10 @@ def test_for_one_more_connection_that_is_closed_which_was_unused_longest(serve, 
             assert receive_all(newcomer).startswith(b"HTTP/1.1 200")
             assert held[number].recv(1) == b""
             newcomer.close()
-            time.sleep(0.1)
+            time.sleep(0.5)
             newcomer = connected()  # in its place, and in the midst of a request as well
             newcomer.sendall(predict[:-5])
-            time.sleep(0.1)
+            time.sleep(0.2)
         assert service.raw(http("GET", "/v2")).startswith(b"HTTP/1.1 503")
         asking.sendall(predict[-5:])
         assert receive_all(asking).startswith(b"HTTP/1.1 200")
