@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -57,6 +58,17 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("soak"):
                 item.add_marker(pytest.mark.skip(reason="full counts: run `make soak`"))
+
+
+@pytest.fixture(autouse=True)
+def signals_as_in_a_terminal():
+    """Under `nohup`, and where a command ran in this process, what is started here would ignore some."""
+    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.getsignal(number) for number in watched]
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    for number, handler in zip(watched, before, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.fixture
