@@ -8,7 +8,7 @@ import re
 from typing import Optional
 
 from oarlock import component
-from oarlock_plugins.trackers.tracker import Tracker
+from oarlock_plugins.trackers.tracker import Tracker, label
 
 # In a run's folder, which of MLflow's runs it is.
 NOTED = "mlflow.txt"
@@ -57,7 +57,7 @@ class MLflow(Tracker):
             self._client.update_run(self._id, status="RUNNING")
             return
         tags = {"oarlock.folder": str(run.destination)}
-        name = self.run_name or self.label
+        name = self.run_name or label(run)
         self._id = self._client.create_run(self._experiment(), run_name=name, tags=tags).info.run_id
         try:
             if run.destination.is_dir():  # a trial that may get no folder is not resumed

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Optional
 
 from oarlock import component
-from oarlock_plugins.trackers.tracker import Tracker
+from oarlock_plugins.trackers.tracker import Tracker, label
 
 
 @component
@@ -30,7 +30,7 @@ class TensorBoard(Tracker):
         from tensorboardX import SummaryWriter
         from tensorboardX.summary import hparams
 
-        folder = Path(self.directory) / self.label if self.directory else run.folder / "tensorboard"
+        folder = Path(self.directory) / label(run) if self.directory else run.folder / "tensorboard"
         # What a run wrote after the checkpoint that it is resumed from does not count; without one, nothing does. Files are
         # read in the order of their names, which have the second of their beginning; a run may be killed and resumed in one.
         self._writer = SummaryWriter(str(folder), purge_step=run.step + 1, filename_suffix=f".{time.time_ns()}")

@@ -23,14 +23,12 @@ class Tracker:
     under way goes on: what could not be written is tried again later, and at the end.
 
     A tracker has a `name` and the Python `package` that it needs, what the tool takes in no name of a number, and the methods
-    below. Its `label` is what the run is called where there are many. What it adds to `changes_run` is nothing: it draws no
-    random number and touches no weight.
+    below. What it adds to `changes_run` is nothing: it draws no random number and touches no weight.
     """
 
     changes_run = False
     name = package = ""
     not_in_names = re.compile("(?!)")
-    label = ""
     _opened = False
 
     def open(self, run: Any, values: dict[str, Any]) -> None:
@@ -60,19 +58,12 @@ class Tracker:
         """
         raise NotImplementedError
 
-    def state_dict(self):
-        return {"label": self.label}
-
-    def load_state_dict(self, state):
-        self.label = state["label"]  # its folder may have been moved, its curve has not
-
     @hookimpl
     def on_run_start(self, run):
         self._waiting: list[tuple[dict[str, float], int, float]] = []
         self._pause, self._again = 0.0, -math.inf
         if run.destination is None:  # nobody records it, as when `oarlock check` builds it
             return
-        self.label = self.label or _label(run)
         try:
             self.open(run, dotted(run.values))
             self._opened = True
@@ -143,7 +134,7 @@ class Tracker:
             self._again = time.monotonic() + self._pause
 
 
-def _label(run: Any) -> str:
+def label(run: Any) -> str:
     """What a run is called where there are many: its folder, as it is typed from here if it lies below, else from the root."""
     shown = Path(shown_path(run.destination))
     return str(shown.relative_to(shown.anchor))

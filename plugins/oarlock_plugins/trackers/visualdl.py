@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Optional
 
 from oarlock import component
-from oarlock_plugins.trackers.tracker import Tracker
+from oarlock_plugins.trackers.tracker import Tracker, label
 
 
 @component
@@ -28,8 +28,8 @@ class VisualDL(Tracker):
     def open(self, run, values):
         from visualdl import LogWriter
 
-        folder = Path(self.directory) / self.label if self.directory else run.folder / "visualdl"
-        self._writer = LogWriter(logdir=str(folder), display_name=self.label)
+        folder = Path(self.directory) / label(run) if self.directory else run.folder / "visualdl"
+        self._writer = LogWriter(logdir=str(folder), display_name=label(run))
         options = {key: value if type(value) in (int, float, str) else str(value) for key, value in values.items()}
         names = [self.fit(f"{split}/{name}") for split in run.splits if split != "train"
                  for name in ("loss", *run.measures)]  # fmt: skip

@@ -60,16 +60,6 @@ def test_a_folder_for_many_runs(oarlock, tmp_path):
         assert close(scalars["valid/loss"], rows_of(tmp_path / "runs" / name)["valid/loss"])
 
 
-def test_a_run_that_was_moved_goes_on_in_its_curve(oarlock, tmp_path, plugin):
-    env = plugin(ENDS, "ends")
-    job = [*JOB, "callback=[tensorboard,ends]", "callback.tensorboard.directory=board", "callback.ends.signal=15"]
-    assert oarlock("train", *job, "hydra.run.dir=runs/a", env=env).returncode == 75
-    (tmp_path / "runs" / "a").rename(tmp_path / "moved")
-    assert oarlock("resume", "moved", env={**env, "GOES_ON": "1"}).returncode == 0
-    scalars, _ = read(tmp_path / "board" / "runs" / "a")
-    assert close(scalars["valid/loss"], rows_of(tmp_path / "moved")["valid/loss"])
-
-
 def test_a_folder_for_runs_of_other_places(oarlock, tmp_path):
     (tmp_path / "here").mkdir()
     for name in ("a", "b"):
