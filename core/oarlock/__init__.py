@@ -6,7 +6,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from oarlock.component import component
-from oarlock.errors import Damaged, Exit, NonFiniteError, OarlockError, RunFailed, UserError, nearest, shown_path, warn
+from oarlock.errors import (
+    Damaged,
+    Exit,
+    NonFiniteError,
+    OarlockError,
+    RunFailed,
+    UserError,
+    nearest,
+    say,
+    shown_path,
+    warn,
+)
 from oarlock.hookspecs import API_VERSION, hookimpl, hookspec
 
 if TYPE_CHECKING:
@@ -95,6 +106,7 @@ __all__ = [
     "load_run",
     "nearest",
     "read_losses",
+    "say",
     "scratch_folder",
     "seal",
     "shown_path",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oarlock import completion, display
-from oarlock.errors import Exit, UserError, shown_path
+from oarlock.errors import Exit, UserError, say, shown_path
 from oarlock.registry import Command
 
 if TYPE_CHECKING:
@@ -95,11 +95,7 @@ def _report(run: Run) -> None:
 
 
 def _report_interrupted(stop: Interrupted) -> int:
-    print(
-        f"stopped by {stop}, saved; 'oarlock resume {shlex.quote(shown_path(stop.folder))}' continues it",
-        file=sys.stderr,
-        flush=True,
-    )
+    say(f"stopped by {stop}, saved; 'oarlock resume {shlex.quote(shown_path(stop.folder))}' continues it", sys.stderr)
     return Exit.INTERRUPTED
 
 

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from pathlib import Path
+from typing import TextIO
 
 
 class Exit(IntEnum):
@@ -53,10 +54,15 @@ class InAnotherProcess(Exception):
         self.frames = frames
 
 
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print what no run need be lost for: behind `| head` nobody reads it, behind a `>` the disk may be full."""
+    with contextlib.suppress(OSError):  # what waits in the stream is an error when the process ends
+        print(text, file=file, flush=True)
+
+
 def warn(message: str) -> None:
     """Say something that the user should know and that stops nothing."""
-    with contextlib.suppress(OSError):  # nobody reads it, as behind `2>&1 | head`
-        print(f"warning: {message}", file=sys.stderr, flush=True)
+    say(f"warning: {message}", sys.stderr)
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

@@ -8,7 +8,6 @@ returns the exit code, having reported by itself.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import math
@@ -29,7 +28,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from oarlock import collector, commands, config, new_run, vetting
-from oarlock.errors import Exit, RunFailed, UserError, describe, nearest, shown_path
+from oarlock.errors import Exit, RunFailed, UserError, describe, nearest, say, shown_path
 from oarlock.loader import CONFIG_NAME, Loader, group_of, of_run
 from oarlock.plugins import Host, load_host
 from oarlock.record import RUN
@@ -193,7 +192,7 @@ def job(composed: DictConfig) -> float:
     """One run of a sweep, in whatever process the launcher chose; the monitored value, NaN for a failure."""
     hydra = HydraConfig.get()
     folder, overrides = Path(hydra.runtime.output_dir), list(hydra.overrides.task)
-    _say(f"{shown_path(folder)}: {' '.join(overrides)}")
+    say(f"{shown_path(folder)}: {' '.join(overrides)}")
     host = load_host()
     try:
         if _stopped(folder, overrides):
@@ -211,17 +210,11 @@ def job(composed: DictConfig) -> float:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
         message = str(error) if isinstance(error, (RunFailed, UserError)) else describe(error)
-        _say(f"error: {message}")
+        say(f"error: {message}")
         if not isinstance(error, RunFailed):
             (folder / f"error-{hydra.job.num}.txt").write_text(f"{message}\n", encoding="utf-8")
         return math.nan
     return float(run.best["value"]) if run.best else math.nan
-
-
-def _say(text: str) -> None:
-    """Print what the jobs to come need not be lost for."""
-    with contextlib.suppress(OSError):  # the reader has left; what waits in the stream is an error at the end
-        print(text, flush=True)
 
 
 def _stopped(folder: Path, overrides: list[str]) -> bool:
@@ -285,10 +278,10 @@ def _summarise(folder: Path) -> int:
         for error in sorted(job_folder.glob("error-*.txt")):
             failed.append(f"failed: {shown_path(job_folder)}: {error.read_text(encoding='utf-8').strip()}")
     for _, line in sorted(done, key=lambda item: -item[0]):
-        _say(line)
+        say(line)
     for line in failed:
-        _say(line)
-    _say(f"sweep: {shown_path(folder)}, {len(done)} finished, {len(failed)} failed")
+        say(line)
+    say(f"sweep: {shown_path(folder)}, {len(done)} finished, {len(failed)} failed")
     return Exit.RUN_FAILED if failed else Exit.DONE
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
 from typing import Any
 
-from oarlock import component, hookimpl
+from oarlock import component, hookimpl, say
 
 
 @component
@@ -42,9 +41,7 @@ class Progress:
         if self._bar is not None and self._bar.shown:
             self._bar.print(line)
         else:
-            # `oarlock train | head`, or a full disk behind a `>`: the run goes on, and what waits is an error at its end.
-            with contextlib.suppress(OSError):
-                print(line, flush=True)
+            say(line)
 
     @hookimpl
     def on_run_end(self, run):

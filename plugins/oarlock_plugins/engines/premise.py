@@ -122,13 +122,13 @@ class Premise:
             if tensor.inplace_version != version and kept is not None:
                 tensor.set_value(kept)
         for _, array, kept in self._arrays:
-            if array.tobytes() != kept.tobytes():
-                array[...] = kept
+            if array.tobytes() != kept:
+                array[...] = np.frombuffer(kept, array.dtype).reshape(array.shape)
         paddle.set_rng_state(self._paddle)
 
     def _written(self) -> list[str]:
         """The arrays that have other numbers now."""
-        return [name for name, array, kept in self._arrays if array.tobytes() != kept.tobytes()]
+        return [name for name, array, kept in self._arrays if array.tobytes() != kept]
 
     def _set(self) -> tuple[list[tuple[Any, ...]], list[dict[str, Any]]]:
         """How each parameter is trained, and the numbers of the optimizers."""
@@ -158,7 +158,7 @@ class Premise:
             self._tensors.append((name, value, value.inplace_version, kept))
         elif isinstance(value, np.ndarray):
             if value.size <= LARGEST and not value.dtype.hasobject:
-                self._arrays.append((name, value, value.copy()))
+                self._arrays.append((name, value, value.tobytes()))
         elif not _is_foreign(value) and isinstance(getattr(value, "__dict__", None), dict):
             self._gather(name, vars(value), depth)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
-from oarlock import shown_path
+from oarlock import say, shown_path
 from oarlock_plugins.sweeps.ledger import ENDED, FINISHED, Trial
 from oarlock_plugins.sweeps.ranking import rank
 
@@ -78,12 +77,6 @@ class Table:
             table.add_row(str(number), str(told.get("epoch", 0) + 1), f"{value:.4f}" if value is not None else "",
                           f"{speed:.0f}" if speed else "starting", left, _values(trial))  # fmt: skip
         return table
-
-
-def say(text: str) -> None:
-    """Print what a sweep need not be lost for: `oarlock train -m … | head`, or a full disk behind a `>`."""
-    with contextlib.suppress(OSError):  # what waits in the stream is an error when the process ends
-        print(text, flush=True)
 
 
 def line(trials: Trials, trial: Trial) -> str:

@@ -11,10 +11,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from oarlock import UserError, shown_path
+from oarlock import UserError, say, shown_path
 from oarlock_plugins.sweeps import fork_server
 from oarlock_plugins.sweeps.composer import Composer
-from oarlock_plugins.sweeps.display import display_for, say, summary
+from oarlock_plugins.sweeps.display import display_for, summary
 from oarlock_plugins.sweeps.driver import Driver
 from oarlock_plugins.sweeps.ledger import Trial
 from oarlock_plugins.sweeps.options import Search as Options
@@ -141,7 +141,7 @@ class Sweep:
             driver.close()
         say(summary(driver.trials))
         if driver.interrupted:
-            print(f"stopped by a signal; '{_resume(folder)}' continues it", file=sys.stderr, flush=True)
+            say(f"stopped by a signal; '{_resume(folder)}' continues it", sys.stderr)
         return driver.code
 
     def _run_batches(self, driver: Driver, launcher: Any) -> None:
