@@ -1,7 +1,8 @@
 """Checkpoints: written whole or not at all, verified before use, free of pickle.
 
 A checkpoint is a folder `step-00000120` of safetensors and JSON files with a manifest of their SHA-256 sums.
-It is written under another name, every file is brought to the disk, then it is renamed.
+It is written under another name, every file is brought to the disk, then it is renamed; or it comes into being with the
+folder of its run.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from oarlock.sealed import MANIFEST, entry_of, manifest_text, read, sync_folder,
 if TYPE_CHECKING:
     import paddle
 
+FOLDER = "checkpoints"
 STATE, MODEL, BEST, OPTIMIZER, COMPONENTS, PREPROCESS = (
     "state.json",
     "model.safetensors",
@@ -45,8 +47,7 @@ def write(root: Path, step: int, files: dict[str, bytes], keep: int) -> Path:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     try:
-        manifest = manifest_text({name: entry_of(content) for name, content in files.items()})
-        write_all(scratch, {**files, MANIFEST: manifest})
+        write_all(scratch, with_manifest(files))
         sync_folder(scratch)
         target = _free_name(root, step)
         scratch.rename(target)
@@ -57,6 +58,16 @@ def write(root: Path, step: int, files: dict[str, bytes], keep: int) -> Path:
     for old in list(newest_first(root))[keep:]:
         remove(old)
     return target
+
+
+def with_manifest(files: dict[str, bytes]) -> dict[str, bytes]:
+    """All that is in a checkpoint's folder."""
+    return {**files, MANIFEST: manifest_text({name: entry_of(content) for name, content in files.items()})}
+
+
+def name_of(step: int) -> str:
+    """The name of the first checkpoint of a step."""
+    return f"step-{step:08d}"
 
 
 def newest_first(root: Path) -> Iterator[Path]:
@@ -83,7 +94,7 @@ def newest_intact(root: Path) -> tuple[Path | None, dict[str, bytes], list[Damag
 
 def intact(folder: Path) -> tuple[dict[str, bytes], Path | None]:
     """The newest intact checkpoint's files; damaged ones are named on stderr."""
-    path, files, damaged = newest_intact(folder / "checkpoints")
+    path, files, damaged = newest_intact(folder / FOLDER)
     for error in damaged:
         instead = f"using {path.name}" if path is not None else "there is no earlier one"
         warn(f"checkpoint {error}; {instead}")
@@ -110,7 +121,7 @@ def remove(path: Path) -> None:
 
 def _free_name(root: Path, step: int) -> Path:
     """`step-N`, or `step-N.1` and so on where the run was saved at this step before (an evaluation lay between)."""
-    name = f"step-{step:08d}"
+    name = name_of(step)
     taken = [path.name for path in newest_first(root) if path.name.partition(".")[0] == name]
     return root / (f"{name}.{int(taken[0].partition('.')[2] or 0) + 1}" if taken else name)
 

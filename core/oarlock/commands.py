@@ -101,7 +101,7 @@ def resume(
         run.recorded_engine = state.get("engine", "")
         complete_run(run)
         run.record = record
-        root = folder / "checkpoints"
+        root = folder / checkpoint.FOLDER
         if path is not None:
             refuse_changed_data(run, files, folder)
             snapshot.put_back(run, files, path.name)
@@ -156,4 +156,4 @@ def _keep_changes(run: Run) -> None:
     write_atomically(folder / CONFIG, run.text())
     trainer = run.config.trainer
     if run.step:
-        checkpoint.write(folder / "checkpoints", run.step, snapshot.take(run), trainer.checkpoint.keep)
+        checkpoint.write(folder / checkpoint.FOLDER, run.step, snapshot.take(run), trainer.checkpoint.keep)

@@ -35,7 +35,9 @@ class RunFolder:
             raise UserError(f"{path / RUN} is not the record of a run.")
 
     @classmethod
-    def create(cls, path: Path, config: str, record: dict[str, Any], *, number: bool) -> RunFolder:
+    def create(
+        cls, path: Path, config: str, record: dict[str, Any], *, number: bool, inside: dict[str, bytes] | None = None
+    ) -> RunFolder:
         """Make the folder with its record inside, in one rename, so that two runs can never share it.
 
         Args:
@@ -43,6 +45,7 @@ class RunFolder:
             config: the text of config.yaml.
             record: the content of run.json.
             number: choose `path-2`, `path-3`, … where `path` is taken; otherwise that is an error.
+            inside: what else shall be in it, by the paths of the files.
 
         Raises:
             UserError: the path is taken or cannot be written.
@@ -53,8 +56,13 @@ class RunFolder:
         try:
             with scratch_folder(path.parent, path.name) as scratch:
                 text = json.dumps(record, indent=2) + "\n"
-                write_all(scratch, {CONFIG: config.encode(), RUN: text.encode()})
-                (scratch / METRICS).touch()
+                files = {CONFIG: config.encode(), RUN: text.encode(), METRICS: b"", **(inside or {})}
+                folders = sorted({folder for name in files for folder in Path(name).parents})
+                for folder in folders[1:]:  # the first is the run's own
+                    (scratch / folder).mkdir()
+                write_all(scratch, files)
+                for folder in folders:
+                    sync_folder(scratch / folder)
                 return cls(_named(scratch, path, number))
         except OSError as error:
             raise UserError(f"{path}: the run's folder cannot be made: {error.strerror}.") from error
@@ -170,16 +178,18 @@ class Draft:
     def close(self) -> None:
         """Nothing is open."""
 
-    def on_disk(self) -> RunFolder:
+    def on_disk(self, inside: dict[str, bytes] | None = None) -> RunFolder:
         """Make the folder, with all that was noted.
+
+        Args:
+            inside: what else shall be in it, by the paths of the files.
 
         Raises:
             UserError: the path is taken or cannot be written.
         """
-        folder = RunFolder.create(self.wanted, self._config(), finite(self.record), number=False)
-        for row in self._rows:
-            folder.append_metrics(row)
-        return folder
+        rows = "".join(json.dumps(row) + "\n" for row in self._rows)
+        files = {METRICS: rows.encode(), **(inside or {})}
+        return RunFolder.create(self.wanted, self._config(), finite(self.record), number=False, inside=files)
 
 
 def _named(scratch: Path, path: Path, number: bool) -> Path:
