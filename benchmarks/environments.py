@@ -12,6 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+# What pip has installed is compiled; this checkout and what the peers run is too, from their second process on.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 FOLDER = Path(os.environ.get("OARLOCK_BENCH_ENVIRONMENTS", Path(__file__).parent / ".environments"))
 # Pinned, so that two runs of the benchmark compare oarlock with the same peers.
 REQUIREMENTS = {

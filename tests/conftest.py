@@ -18,6 +18,8 @@ from oarlock import checkpoint
 from oarlock.paddle_import import import_paddle
 from tests.forks import Forks
 
+# Where it is set, each of some thousand processes would compile oarlock anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Paddle warns while it is imported; here warnings are errors.
 import_paddle()
 

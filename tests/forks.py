@@ -7,9 +7,11 @@ id and, later, its exit code.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
+import pkgutil
 import runpy
 import signal
 import subprocess
@@ -19,6 +21,8 @@ import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+# What only few commands import, and what would run.
+BESIDE = ("oarlock.testing", "oarlock.__main__", "oarlock_plugins.trackers", "oarlock_plugins.reports")
 
 
 class Forks:
@@ -96,17 +100,26 @@ def run(job: dict) -> int:
     return 0
 
 
-def serve() -> None:
+def prepare() -> None:
+    """Import what commands import, and have no fork look for garbage in it, which would copy its memory."""
     from hydra.core.plugins import Plugins
 
     from oarlock.paddle_import import import_paddle
     from oarlock.vetting import parse
 
     import_paddle()
-    for module in ("oarlock.cli", "oarlock.commands", "oarlock.preflight", "oarlock.sweep"):
-        importlib.import_module(module)
+    for package in ("oarlock", "oarlock_plugins"):
+        for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+            if not module.name.startswith(BESIDE):
+                importlib.import_module(module.name)
     Plugins.instance()
     parse(["the=grammar"])
+    gc.collect()
+    gc.freeze()
+
+
+def serve() -> None:
+    prepare()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
