@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from oarlock.batches import concat, tensors, transformed
-from oarlock.data import Arrays, Batch, Data, Rows, checksums, each
+from oarlock.data import Arrays, Batch, Data, ModelSpec, Rows, checksums, each
 from oarlock.device import device_memory, numpy_knows, numpy_sees
 from oarlock.epochs import EpochOrders, plan_steps, smallest
 from oarlock.kept import Kept
@@ -32,8 +32,11 @@ class ArraysFeeder:
     Otherwise, as with a memory-mapped file, each stretch is read while the one before is trained on.
     """
 
-    def __init__(self, data: Data, trainer: TrainerConfig, seed: int, kept: Kept) -> None:
+    def __init__(
+        self, data: Data, trainer: TrainerConfig, seed: int, kept: Kept, spec: ModelSpec | None = None
+    ) -> None:
         self._data, self._seed, self._kept, self._share = data, seed, kept, trainer.resident_share
+        self._spec = spec
         self._resident: Batch | None = None
         self._fits = False
         self._stretches: list[Stretch] = []
@@ -79,7 +82,7 @@ class ArraysFeeder:
         if self.draws or data.preprocess is None:
             each(data.train.inputs, lambda leaf: leaf_bytes.append(leaf.nbytes // len(leaf)))
         else:
-            each(data.model_spec().inputs,
+            each((self._spec or data.model_spec()).inputs,
                  lambda spec: leaf_bytes.append(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize))  # fmt: skip
         each(data.train.targets, lambda leaf: leaf_bytes.append(leaf.nbytes // len(leaf)))
         return sum(leaf_bytes)

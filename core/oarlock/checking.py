@@ -255,7 +255,7 @@ def _root(config: DictConfig) -> RootConfig:
 def _object(path: str, node: Any) -> Any:
     """The instance that a node stands for; an error names the innermost path that it is about."""
     try:
-        return OmegaConf.to_object(node)
+        return _made(node) or OmegaConf.to_object(node)
     except Exception as error:  # raised by a component's own __post_init__: what it says is about the values
         for key in node:
             child = node._get_node(key)
@@ -274,6 +274,43 @@ def _object(path: str, node: Any) -> Any:
         message = one_line(error) if said else describe(error)
         about = next((field for field in node if re.match(rf"{field}\b", message)), None)
         raise UserError(f"{path}{'.' if about else ': '}{message}" if path else message) from error
+
+
+def _made(node: DictConfig) -> Any:
+    """What `OmegaConf.to_object` makes of a component that refers to nothing, in a fifth of the time.
+
+    Returns:
+        None of any other, and of one that refuses its values, which is for OmegaConf to say.
+    """
+    try:
+        return _instance(node)
+    except Exception:
+        return None
+
+
+def _instance(node: Any) -> Any:
+    """A node with what is in it.
+
+    Raises:
+        ValueError: it is nothing that can be made without OmegaConf.
+    """
+    content = node._content if isinstance(node, Container) else node._value()
+    if isinstance(content, str) and ("${" in content or content == "???"):
+        raise ValueError(content)
+    if not isinstance(node, Container) or content is None:
+        return content
+    if isinstance(node, ListConfig):
+        return [_instance(one) for one in content]
+    kind: Any = OmegaConf.get_type(node)
+    if _fields(kind) != content.keys():
+        raise ValueError(kind)
+    return kind(**{key: _instance(one) for key, one in content.items()})
+
+
+@functools.cache
+def _fields(kind: type) -> set[str]:
+    """The fields of a dataclass that are given to it when it is made; none of any other."""
+    return {field.name for field in dataclasses.fields(kind) if field.init} if dataclasses.is_dataclass(kind) else set()
 
 
 def unknown_key(key: str, cls: object, registry: Registry) -> UserError:

@@ -76,7 +76,7 @@ def build_run(
     run.model = built(run, "build_model", "model", spec=spec)
     run.measures = measures_of(run)
     run.monitor, run.direction = resolve_monitor(trainer.monitor, run.measures, run.splits)
-    run.feeder = build_feeder(run.data, trainer, root.seed, run.kept)
+    run.feeder = build_feeder(run.data, trainer, root.seed, run.kept, spec)
     run.total_steps = count_steps(run.feeder.steps_per_epoch, trainer.epochs, trainer.max_steps)
     run.forward = _first((*run.flat("forward", "model", "batch"), _forward))
     run.compute_predictions = _first((*run.flat("compute_predictions", "output"), _named))

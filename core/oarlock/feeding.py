@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from oarlock.arrays_feeder import ArraysFeeder
 from oarlock.batches import collated, on_device, tensors
-from oarlock.data import Arrays, Batch, Data
+from oarlock.data import Arrays, Batch, Data, ModelSpec
 from oarlock.kept import Kept
 from oarlock.sample_feeders import LoaderFeeder, StreamFeeder, load_batches
 
@@ -40,7 +40,9 @@ class Feeder(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-def build_feeder(data: Data, trainer: TrainerConfig, seed: int, kept: Kept | None = None) -> Feeder:
+def build_feeder(
+    data: Data, trainer: TrainerConfig, seed: int, kept: Kept | None = None, spec: ModelSpec | None = None
+) -> Feeder:
     """The feeder that fits the training data.
 
     Args:
@@ -48,11 +50,12 @@ def build_feeder(data: Data, trainer: TrainerConfig, seed: int, kept: Kept | Non
         trainer: batch size and the like.
         seed: the run's.
         kept: what is kept between the runs of a process.
+        spec: what the model sees of the data, where that is known.
     """
     if not hasattr(data.train, "__len__") or not hasattr(data.train, "__getitem__"):
         return StreamFeeder(data, trainer, seed)
     if isinstance(data.train, Arrays) and data.transform is None:
-        return ArraysFeeder(data, trainer, seed, kept or Kept())
+        return ArraysFeeder(data, trainer, seed, kept or Kept(), spec)
     return LoaderFeeder(data, trainer, seed)
 
 

@@ -35,7 +35,6 @@ class Host:
     def __init__(self) -> None:
         self.manager = pluggy.PluginManager("oarlock")
         self.manager.add_hookspecs(hookspecs)
-        self.hookspecs: list[ModuleType | type] = [hookspecs]
         self.plugins: list[Plugin] = []
         self.registry = Registry()
         self.commands: dict[str, Command] = {}
@@ -82,7 +81,6 @@ class Host:
     def add_hookspecs(self, specification: ModuleType | type) -> None:
         """Add the hooks of a new group; they exist in every run."""
         self.manager.add_hookspecs(specification)
-        self.hookspecs.append(specification)
 
     def component_register(self, plugin: Plugin) -> RegisterComponent:
         def register(path: str, cls: type, *, many: bool = False) -> None:
@@ -116,10 +114,7 @@ class Host:
 
     def run_manager(self) -> pluggy.PluginManager:
         """A plugin manager for one run: all hook specifications, no implementation yet."""
-        manager = RunManager("oarlock")
-        for specification in self.hookspecs:
-            manager.add_hookspecs(specification)
-        return manager
+        return RunManager(self.manager)
 
     def add(self, plugin: Plugin, module: ModuleType) -> None:
         """Register a loaded module's hooks.

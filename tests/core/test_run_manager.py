@@ -107,10 +107,11 @@ class Empty:
 KINDS = [Plain, First, Unmarked, Wraps, Named, Static, Slotted, Holds, Silenced, Unspecified, Empty]
 
 
-def manager_of(kind):
-    manager = kind("oarlock")
-    manager.add_hookspecs(hookspecs)
-    return manager
+def manager_of(kind, *more):
+    specified = pluggy.PluginManager("oarlock")
+    for specification in (hookspecs, *more):
+        specified.add_hookspecs(specification)
+    return specified if kind is pluggy.PluginManager else kind(specified)
 
 
 def heard(manager):
@@ -135,6 +136,30 @@ def test_what_is_registered_is_heard_as_by_pluggy_s_manager(kinds, named):
     for plugin in plugins[:2]:
         assert managers[0].unregister(plugin) is plugin is managers[1].unregister(plugin)
     assert heard(managers[0]) == heard(managers[1])
+
+
+class Moons:
+    @pluggy.HookspecMarker("oarlock")(historic=True)
+    def on_full_moon(self, phase):
+        """A hook that those hear too who come late."""
+
+
+@pytest.mark.parametrize("kind", [RunManager, pluggy.PluginManager])
+def test_what_came_before_is_heard_afterwards_in_one_run_alone(kind):
+    manager, other, told = manager_of(kind, Moons), manager_of(kind, Moons), []
+    manager.hook.on_full_moon.call_historic(result_callback=told.append, kwargs={"phase": 1})
+    manager.register(Unspecified())
+    other.register(Unspecified())
+    assert told == ["howls"]
+    assert [len(one.hook.on_epoch_end.get_hookimpls()) for one in (manager, other)] == [1, 1]
+
+
+def test_runs_of_one_host_share_no_implementation():
+    host = load_host()
+    one, other = host.run_manager(), host.run_manager()
+    one.register(Plain(), "plain")
+    assert one.hook.on_epoch_end(run=1) == ["last"]
+    assert other.hook.on_epoch_end(run=1) == host.manager.hook.on_epoch_end(run=1) == []
 
 
 class Mistaken:
