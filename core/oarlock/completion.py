@@ -16,6 +16,8 @@ from oarlock.registry import Entry
 from oarlock.schema import RootConfig
 
 CONFIG_DIR_FLAGS = ("-cd", "--config-dir")
+# The experiments that come with oarlock.
+SHIPPED = Path(oarlock_conf.__file__).parent / "experiment"
 BASH = r"""_oarlock() {
     local line="${COMP_LINE:0:COMP_POINT}" words cur prefix="" candidate
     # Bash splits words at '=' and ':'; take the line apart at blanks only.
@@ -82,7 +84,9 @@ def candidates(
     if words[0] in ("train", "check"):
         return _override(host, current, words[1:-1])
     if words[0] == "show":
-        return _matching(current, [*sorted(host.registry.entries), *host.registry.groups, "trainer", "root"])
+        return _matching(
+            current, [*sorted(host.registry.entries), *host.registry.groups, "trainer", "root", "experiment"]
+        )
     if words[0] == "completion":
         return _matching(current, sorted(SCRIPTS))
     return []
@@ -189,8 +193,7 @@ def defaults(file: str = "config.yaml") -> dict[str, list[str]]:
 
 def experiments(folder: str | None = None) -> list[str]:
     """The experiments that come with oarlock, and those in a folder of the user's own."""
-    shipped = Path(oarlock_conf.__file__).parent / "experiment"
-    return sorted({path.stem for path in shipped.glob("*.yaml")} | set(_own_files(folder, "experiment")))
+    return sorted({path.stem for path in SHIPPED.glob("*.yaml")} | set(_own_files(folder, "experiment")))
 
 
 def _own_files(folder: str | None, group: str) -> list[str]:

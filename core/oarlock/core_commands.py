@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from oarlock import completion, display
 from oarlock.errors import Exit, UserError, say, shown_path
 from oarlock.registry import Command
+from oarlock.selection import flags_of
 
 if TYPE_CHECKING:
     from oarlock.run import Run
@@ -89,14 +90,19 @@ def _report(run: Run) -> None:
         tests = [f"{name} {value:.4f}" for name, value in run.metrics.items() if name.startswith("test/")]
         print(f"; with these weights {', '.join(tests)}" if tests else "")
     print(f"run: {folder}")
-    print(f"next: oarlock evaluate {shlex.quote(folder)}\n"
+    print(f"next: {_with_flags('evaluate', folder)}\n"
           "      oarlock train optimizer=sgd optimizer.learning_rate=0.1\n"
           "      oarlock train -m optimizer=adam,sgd seed=0,1")  # fmt: skip
 
 
 def _report_interrupted(stop: Interrupted) -> int:
-    say(f"stopped by {stop}, saved; 'oarlock resume {shlex.quote(shown_path(stop.folder))}' continues it", sys.stderr)
+    say(f"stopped by {stop}, saved; '{_with_flags('resume', shown_path(stop.folder))}' continues it", sys.stderr)
     return Exit.INTERRUPTED
+
+
+def _with_flags(command: str, folder: str) -> str:
+    """What to type for a run that was made with these plugins."""
+    return shlex.join(["oarlock", command, *flags_of(os.environ), folder])
 
 
 # --- check, resume, evaluate

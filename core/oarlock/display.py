@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from oarlock.completion import defaults, experiments
+from oarlock.completion import SHIPPED, defaults, experiments
 from oarlock.component import choices, field_docs, field_types, prose, summary
 from oarlock.errors import UserError, nearest
 from oarlock.plugins import Host
@@ -110,6 +110,9 @@ def show(host: Host, name: str) -> str:
     registry = host.registry
     registry.refuse_unconfigurable()
     name = name.replace("=", "/")
+    kind, _, option = name.partition("/")
+    if kind == "experiment":
+        return _experiment(option)
     if name in CORE_NODES:
         return _fields("Options of the core", CORE_NODES[name], f"{name}." if name != "root" else "")
     if name in registry.groups:
@@ -122,10 +125,9 @@ def show(host: Host, name: str) -> str:
         return "\n".join(lines)
     entry = registry.entries.get(name)
     if entry is None:
-        kind, _, option = name.partition("/")
         if kind in registry.groups and option:
             raise host.explain_missing(kind, option)
-        choices = [*registry.entries, *registry.groups, *CORE_NODES]
+        choices = [*registry.entries, *registry.groups, *CORE_NODES, "experiment"]
         alone = [path for path in registry.entries if path.endswith(f"/{name}")]  # `show adam`
         hint = f"Did you mean '{alone[0]}'?" if alone else nearest(name, choices)
         raise UserError(f"show {name}: there is no such component or group. {hint}")
@@ -134,6 +136,21 @@ def show(host: Host, name: str) -> str:
     choose = f"+{entry.group}={entry.name}" if many else f"{entry.group}={entry.name}"
     head = f"{name} ({entry.plugin.package}); choose it with {choose}"
     return _fields(f"{head}\n\n{_prose(entry.cls)}", entry.cls, prefix)
+
+
+def _experiment(name: str) -> str:
+    """The file of an experiment that comes with oarlock; of the group itself their names.
+
+    Raises:
+        UserError: there is none of this name.
+    """
+    shipped = experiments()
+    if not name:
+        head = "experiment: takes one, or none, of these, or of yours: DIR/experiment/mine.yaml with --config-dir DIR"
+        return "\n".join([head, *(f"  {one}" for one in shipped)])
+    if name not in shipped:
+        raise UserError(f"show experiment/{name}: there is no such experiment. {nearest(name, shipped)}")
+    return SHIPPED.joinpath(f"{name}.yaml").read_text(encoding="utf-8").rstrip()
 
 
 def _fields(head: str, cls: type, prefix: str) -> str:

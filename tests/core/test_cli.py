@@ -79,6 +79,7 @@ def test_no_command_says_what_there_is(arguments):
         (["resume", "nowhere"], "nowhere: not a run's folder"),
         (["evaluate", "nowhere"], "nowhere: not a run's folder"),
         (["show", "optimizer/adma"], "Did you mean 'adam'?"),
+        (["show", "experiment/seed_mnits"], "Did you mean 'seed_mnist'?"),
         (["completion", "csh"], "invalid choice: 'csh'"),
     ],
 )
@@ -171,6 +172,13 @@ def test_a_run_says_how_it_ended_and_where_it_is(here):
     assert "run: mine\n" in out
     assert "next: oarlock evaluate mine\n" in out
     assert json.loads((here / "mine" / "run.json").read_text())["status"] == "completed"
+
+
+def test_an_experiment_is_shown_as_its_file():
+    code, out, _ = run("show", "experiment")
+    assert (code, out.splitlines()[1:]) == (0, ["  seed_mnist"])
+    _, shown, _ = run("show", "experiment=seed_mnist")
+    assert yaml.safe_load(shown)["defaults"][0] == {"override /data": "mnist"}
 
 
 def test_what_it_says_to_type_next_can_be_typed(here):

@@ -112,6 +112,16 @@ def test_a_module_without_entry_point_is_loaded_by_its_name(oarlock, tmp_path):
     assert "no distribution is not on the allow-list" in refused.stderr
 
 
+def test_what_a_run_with_a_named_module_says_to_type_next_can_be_typed(oarlock, tmp_path):
+    (tmp_path / "mine.py").write_text(TRACE.split("@hookimpl\ndef register_commands")[0])
+    env = {"PYTHONPATH": str(tmp_path)}
+    done = oarlock("train", "-p", "mine", "optimizer=sgd2", "trainer.max_steps=2", "hydra.run.dir=r", env=env)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("next: ")]
+    assert line == "next: oarlock evaluate -p mine r"
+    done = oarlock(*line.split()[2:], env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_choice_that_was_left_out_says_so(oarlock, stranger):
     done = oarlock("train", "optimizer=sgd2", "--no-autoload", env=stranger)
     assert done.returncode == 2
