@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,7 +30,18 @@ def built(run: Run, hook: str, path: str, **arguments: Any) -> Any:
     if not isinstance(made, kind):
         wanted = f"{kind.__module__.partition('.')[0]}'s {kind.__name__}"
         raise UserError(f"{run.choice(path)}: its {hook} returned {type(made).__name__}; expected {wanted}.")
+    if hook == "build_optimizer" and (needed := _needed_by(type(made).step)):
+        raise UserError(f"{run.choice(path)}: the step of {type(made).__name__} needs a {needed}, and is given nothing here.\n"
+                        "Make the steps in a task with build_training_step, and the optimizer there.")  # fmt: skip
     return made
+
+
+@functools.cache
+def _needed_by(step: Callable[..., Any]) -> str:
+    """The first argument that an optimizer's step cannot do without, as LBFGS's a closure; '' where there is none."""
+    parameters = list(inspect.signature(step).parameters.values())[1:]
+    given = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return next((one.name for one in parameters if one.kind not in given and one.default is one.empty), "")
 
 
 def measures_of(run: Run) -> dict[str, Metric]:

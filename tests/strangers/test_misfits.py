@@ -123,6 +123,14 @@ class Unstepped:
         return object()
 
 @component
+class Lbfgs:
+    """An optimizer that computes the loss again, many times a step."""
+    @hookimpl
+    def build_optimizer(self, parameters, schedule):
+        import paddle
+        return paddle.optimizer.LBFGS(parameters=parameters)
+
+@component
 class Words:
     """A schedule that is a text."""
     @hookimpl
@@ -234,6 +242,7 @@ def register_components(register):
     register("data/doubles", Doubles)
     register("model/function", Function)
     register("optimizer/unstepped", Unstepped)
+    register("optimizer/lbfgs", Lbfgs)
     register("schedule/words", Words)
     register("schedule/plateau", Plateau)
     register("task/mistaken", Mistaken)
@@ -270,6 +279,7 @@ CASES = {
     "check data=doubles model=function": "model=function: its build_model returned function; expected paddle's Layer",
     "check model=function": "model=function: its build_model returned function; expected paddle's Layer",
     "check optimizer=unstepped": "optimizer=unstepped: its build_optimizer returned object; expected paddle's Optimizer",
+    "check optimizer=lbfgs": "optimizer=lbfgs: the step of LBFGS needs a closure, and is given nothing here.\nMake the steps in",
     "check schedule=words": "schedule=words: its build_schedule returned str; expected a number or Paddle's LRScheduler",
     "check schedule=plateau": "schedule=plateau: its rate follows a metric, and nothing steps it.\nStep it in on_eval",
     "check task=mistaken task.how=detached": "task=mistaken: no parameter has a gradient of its loss",
