@@ -132,11 +132,13 @@ def summary(trials: Trials) -> str:
         if len(ranked) > len(shown):
             lines.append(f"     and {len(ranked) - len(shown)} more")
     failed = [trial for trial in found if trial.status == "failed"]
-    for trial in failed:
-        log = trials.log(trial)
+    for trial in failed[:MOST_LINES]:
+        log, path = trials.log(trial), _path(trials, trial)
         where = f"; log: {shown_path(log)}" if log.is_file() else ""
-        error = " ".join(trial.error.split("\n"))
-        lines.append(f"failed: {_path(trials, trial)}: {error}{where}")
+        error = " ".join(trial.error.split("\n")).removeprefix(f"{path}: ").rstrip(".")
+        lines.append(f"failed: {path}: {error}{where}")
+    if len(failed) > MOST_LINES:
+        lines.append(f"failed: and {len(failed) - MOST_LINES} more")
     if ranked:
         best = ranked[0].best
         lines.append(f"best run: {_path(trials, best)}")

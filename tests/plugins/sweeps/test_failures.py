@@ -62,6 +62,15 @@ def test_a_failed_trial_is_taken_up_again_where_that_was_asked_for(sweeps):
     assert "from step 33" in log.read_text()
 
 
+def test_of_many_failures_the_first_are_printed(sweeps):
+    done = sweeps.run("train", "-m", "data=mnist", "data.root=nowhere", "seed=range(0,12)", "hydra.sweep.dir=s")
+    assert done.returncode == 1
+    said = [line for line in done.stdout.splitlines() if line.startswith("failed: ")]
+    assert [line.split(": ")[1] for line in said] == [*(f"s/{number}" for number in range(10)), "and 2 more"]
+    assert re.fullmatch(r"failed: s/0: data\.root=nowhere: there is no [\w -.]+ in it; log: s/logs/0\.txt", said[0])
+    assert done.stdout.endswith("sweep: s, 0 finished, 12 failed\n")
+
+
 @pytest.mark.long
 def test_failed_trials_can_be_tried_again_later(sweeps):
     once = sweeps.folder / "once"
