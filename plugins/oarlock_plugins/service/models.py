@@ -6,6 +6,7 @@ withdrawn stays where it is, and can be restored.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
@@ -144,17 +145,22 @@ def publish(models: Path, name: str, fill: Callable[[Path], Any]) -> tuple[Path,
     if not NAME.fullmatch(name):
         raise UserError(f"{name}: expected a model's name of letters, digits, '.', '_' and '-'.")
     model = models / name
-    with scratch_folder(model) as scratch:
-        fill(scratch)
-        while True:
-            version = max(versions(model), default=0) + 1
-            try:
-                seal(scratch, model / str(version))
-            except OSError:
-                if not (model / str(version)).exists():
-                    raise
-                continue  # another process took this number
-            return model / str(version), version
+    try:
+        with scratch_folder(model) as scratch:
+            fill(scratch)
+            while True:
+                version = max(versions(model), default=0) + 1
+                try:
+                    seal(scratch, model / str(version))
+                except OSError:
+                    if not (model / str(version)).exists():
+                        raise
+                    continue  # another process took this number
+                return model / str(version), version
+    except BaseException:
+        with contextlib.suppress(OSError):  # there is another version, or somebody else makes one
+            model.rmdir()
+        raise
 
 
 def _record(model: Path, gone: dict[int, dict[str, Any]]) -> None:

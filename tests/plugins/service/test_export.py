@@ -265,6 +265,8 @@ def test_a_damaged_checkpoint_is_no_model(trained, oarlock, tmp_path):
     assert done.returncode == 2
     assert "error: run: it has no intact checkpoint.\n" in done.stderr
     assert not (tmp_path / "new").exists()
+    assert oarlock("export", run, "--models", "models", "--name", "digits").returncode == 2
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_without_the_converter(trained):
