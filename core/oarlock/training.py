@@ -9,7 +9,7 @@ from typing import Any
 
 from oarlock.checkpoint_clock import CheckpointClock
 from oarlock.errors import OarlockError, RunFailed, UserError, nearest, warn
-from oarlock.evaluation import evaluate, layers_of, set_mode
+from oarlock.evaluation import evaluate
 from oarlock.finite_watch import FiniteWatch
 from oarlock.hook_stream import HookStream, can_be_saved
 from oarlock.record import finite
@@ -63,7 +63,7 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
     stream = run.hook_stream if hooks_draw else None
     # Where hooks have no stream of their own, they draw from what is left of the step's.
     seeds = run.feeder.draws or (hooks_draw and stream is None)
-    set_mode(layers_of(run.model), training=True)
+    run.model.train()
     while not _finished(run) or _epoch_end_pending(run):
         if run.position == 0:
             call_at(run, EPOCH_START, "on_epoch_start")
@@ -132,7 +132,7 @@ def _finish(run: Run) -> None:
         own = run.model.state_dict()
         for name, weights in run.best_weights.items():
             own[name].set_value(weights)
-    set_mode(layers_of(run.model), training=False)
+    run.model.eval()
     run.seed_generator(_number(run, TEST))
     if run.data.test is not None:
         run.metrics.update({f"test/{name}": value for name, value in evaluate(run, run.data.test).items()})
