@@ -12,13 +12,14 @@ import numpy as np
 import pluggy
 from omegaconf import DictConfig
 
-from oarlock.checking import chosen_components, instantiate, plain_values
+from oarlock.checking import chosen_components, plain_values
 from oarlock.component import BadComponent, verify_hooks
 from oarlock.data import Arrays, Data, checksums
 from oarlock.device import precision_policy, setup_device
 from oarlock.errors import UserError, warn
 from oarlock.evaluation import resolve_monitor
 from oarlock.feeding import build_feeder
+from oarlock.instantiation import instantiate
 from oarlock.kept import Kept
 from oarlock.optimization import BuiltOptimizer, claim_groups, claim_parameters, trainable
 from oarlock.paddle_import import import_paddle

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from oarlock import checkpoint
 from oarlock.changes import apply_overrides
-from oarlock.checking import ROOT_FIELDS, check, chosen_components, plain_values
+from oarlock.checking import check, chosen_components, plain_values
 from oarlock.config_files import read_plain
 from oarlock.errors import RunFailed, UserError, nearest, shown_path
 from oarlock.evaluation import evaluate as evaluate_split
@@ -23,6 +23,7 @@ from oarlock.plain import Experiment, literal, typed
 from oarlock.plugins import NO_DISTRIBUTION, Host, load_host
 from oarlock.record import CONFIG, RunFolder
 from oarlock.run import Run
+from oarlock.schema import ROOT_FIELDS
 from oarlock.selection import flags_of
 from oarlock.translation import user_errors
 from oarlock.warm_start import described, other_column

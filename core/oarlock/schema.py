@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Optional
 
@@ -143,6 +143,10 @@ class RootConfig:
             raise ValueError(f"seed={self.seed}: expected less than 2**63")
         if not re.fullmatch(r"auto|cpu|gpu(:\d+)?", self.device):
             raise ValueError(f"device='{self.device}': expected auto, cpu, gpu or gpu:N")
+
+
+# The fields of a configuration that are no groups.
+ROOT_FIELDS = [one.name for one in fields(RootConfig)]
 
 
 def _at_least(least: int, **values: Optional[float]) -> None:

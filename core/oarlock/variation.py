@@ -10,8 +10,9 @@ from hydra.core.override_parser.types import OverrideType
 from omegaconf import Container, DictConfig, OmegaConf, UnionNode
 from omegaconf.errors import OmegaConfBaseException
 
-from oarlock.checking import chosen_components, instantiate_at, plain_values
+from oarlock.checking import chosen_components, plain_values
 from oarlock.errors import UserError
+from oarlock.instantiation import instantiate_at
 from oarlock.plain import replaced
 from oarlock.registry import Registry
 from oarlock.vetting import parse

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from oarlock.checking import instantiate
 from oarlock.config import compose
 from oarlock.errors import UserError
+from oarlock.instantiation import instantiate
 from oarlock.plugins import load_host
 
 
