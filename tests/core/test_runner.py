@@ -263,6 +263,53 @@ def test_a_run_without_a_folder_gets_one_when_it_fails_or_is_asked_for_it(tmp_pa
         runner.train(experiment(), tmp_path / "asked", keeps=lambda run: True)
 
 
+# Trains in one fork after another, each of which is killed one write later, until one comes to its end.
+KILLED_AT_EACH_WRITE = """
+import itertools, json, os, signal, sys
+from oarlock import Experiment, Runner
+from oarlock.plugins import load_host
+values, components, folder = json.load(sys.stdin)
+runner = Runner()
+def train(number):
+    def counted(function):
+        def wrapper(*arguments, **options):
+            global left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **options)
+        return wrapper
+    global left
+    left = number
+    os.fsync, os.rename = counted(os.fsync), counted(os.rename)
+    runner.train(Experiment(values, components, [], []), f"{folder}/{number}", keeps=lambda run: True)
+for number in itertools.count(1):
+    child = os.fork()
+    if child == 0:
+        train(number)
+        os._exit(0)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
+        break
+"""
+
+
+def test_a_folder_that_is_made_late_has_its_checkpoint_wherever_the_process_is_killed(tmp_path):
+    job = experiment("trainer.max_steps=2")
+    subprocess.run(
+        [sys.executable, "-c", KILLED_AT_EACH_WRITE], input=json.dumps([job.values, job.components, str(tmp_path)]),
+        env=environment(), cwd=tmp_path, text=True, capture_output=True, check=True, timeout=200,
+    )  # fmt: skip
+    runs = {int(path.name): path for path in tmp_path.iterdir() if path.name.isdigit()}
+    last = max(runs)
+    assert json.loads((runs[last] / "run.json").read_text())["status"] == "completed"
+    assert last > 12  # each of the files, the folders and the names is waited for
+    assert 1 not in runs  # nothing is there before all of it is on the disk
+    for path in runs.values():
+        assert end(path)[1] == end(runs[last])[1]
+        for name, array in end(runs[last])[0]["model.safetensors"].items():
+            np.testing.assert_array_equal(end(path)[0]["model.safetensors"][name], array)
+
+
 def test_what_a_callback_does_to_the_values_ends_with_its_run(tmp_path):
     """And the record has each value with its type, whatever that of the given one was."""
 
