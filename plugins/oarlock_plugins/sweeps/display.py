@@ -138,7 +138,8 @@ def summary(trials: Trials) -> str:
         error = " ".join(trial.error.split("\n")).removeprefix(f"{path}: ").rstrip(".")
         lines.append(f"failed: {path}: {error}{where}")
     if len(failed) > MOST_LINES:
-        lines.append(f"failed: and {len(failed) - MOST_LINES} more")
+        folder = shlex.quote(shown_path(trials.folder))
+        lines.append(f"failed: and {len(failed) - MOST_LINES} more; 'oarlock report {folder}' names them all")
     if ranked:
         best = ranked[0].best
         lines.append(f"best run: {_path(trials, best)}")

@@ -66,7 +66,12 @@ def test_of_many_failures_the_first_are_printed(sweeps):
     done = sweeps.run("train", "-m", "data=mnist", "data.root=nowhere", "seed=range(0,12)", "hydra.sweep.dir=s")
     assert done.returncode == 1
     said = [line for line in done.stdout.splitlines() if line.startswith("failed: ")]
-    assert [line.split(": ")[1] for line in said] == [*(f"s/{number}" for number in range(10)), "and 2 more"]
+    assert [line.split(": ")[1] for line in said[:10]] == [f"s/{number}" for number in range(10)]
+    assert said[10:] == ["failed: and 2 more; 'oarlock report s' names them all"]
+    told = sweeps.run("report", "s").stdout
+    assert [line.split(": ")[1] for line in told.splitlines() if line.startswith("failed: ")] == [
+        f"s/{number}" for number in range(12)
+    ]
     assert re.fullmatch(r"failed: s/0: data\.root=nowhere: there is no [\w -.]+ in it; log: s/logs/0\.txt", said[0])
     assert done.stdout.endswith("sweep: s, 0 finished, 12 failed\n")
 
