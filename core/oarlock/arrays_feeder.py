@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,8 +60,8 @@ class ArraysFeeder:
             self._fits = row_bytes * len(order) <= self._share * device_memory()
         stretches = _from(self._stretches, start)
         parts = [order[stretch.first : stretch.last] for stretch in stretches]
-        if reuse and self._fits and not self.draws and stretches == self._stretches[:1] and self._viewed:
-            return iter(self._refilled(parts[0]))
+        if reuse and self._fits and not self.draws and self._viewed:
+            return chain.from_iterable(map(self._own_room().filled, stretches, parts))
         return self._made(epoch, start, stretches, parts)
 
     def _made(self, epoch: int, start: int, stretches: list[Stretch], parts: list[Any]) -> Iterator[list[Batch]]:
@@ -107,14 +108,13 @@ class ArraysFeeder:
             return Batch(each(resident.inputs, lambda leaf: paddle.gather(leaf, index)),
                          each(resident.targets, lambda leaf: paddle.gather(leaf, index)))  # fmt: skip
 
-    def _refilled(self, rows: np.ndarray[Any, Any]) -> list[list[Batch]]:
-        """The steps of an epoch that is a single stretch, in the memory of the epoch before, or of an earlier run."""
+    def _own_room(self) -> Room:
+        """The memory for one stretch after the other, which an earlier run of this process may have had."""
         if self._room is None:
-            source, stretch = self._rows(), self._stretches[0]
+            source, stretches = self._rows(), tuple(self._stretches)
             # A room holds its source, so that no other one can get that one's identity.
-            self._room = self._kept.get("room", (id(source), repr(stretch)), lambda: Room(source, stretch))
-        self._room.fill(rows)
-        return self._room.steps
+            self._room = self._kept.get("room", (id(source), stretches), lambda: Room(source, stretches))
+        return self._room
 
     def _read(self, rows: np.ndarray[Any, Any]) -> Batch:
         """Rows from memory or from a file."""
@@ -127,18 +127,22 @@ class ArraysFeeder:
         """Nothing to restore: the order is a function of seed and epoch."""
 
 
+# First and last row of the micro-batches of each step, counted from the first row of a stretch.
+Cuts = tuple[tuple[tuple[int, int], ...], ...]
+
+
 @dataclass(frozen=True)
 class Stretch:
     """Consecutive steps of an epoch, whose rows are gathered at once.
 
     Attributes:
         first, last: their rows, in the order of the epoch.
-        cuts: first and last row of the micro-batches of each step, counted from the stretch's first.
+        cuts: the rows of each step.
     """
 
     first: int
     last: int
-    cuts: list[list[tuple[int, int]]]
+    cuts: Cuts
 
     def steps(self, whole: Batch) -> list[list[Batch]]:
         """The micro-batches of each step, where these are the stretch's rows."""
@@ -146,31 +150,42 @@ class Stretch:
 
 
 class Room:
-    """Memory of the CPU for the rows of an epoch, which are gathered into it again and again.
+    """Memory of the CPU for one stretch of an epoch after the other.
 
-    Attributes:
+    Args:
         source: all rows.
-        steps: the steps whose rows are in it.
+        stretches: those of an epoch.
     """
 
-    def __init__(self, source: Batch, stretch: Stretch) -> None:
+    def __init__(self, source: Batch, stretches: Sequence[Stretch]) -> None:
         import paddle
 
+        size = max(stretch.last - stretch.first for stretch in stretches)
+
         def empty(leaf: Any) -> Any:
-            return paddle.empty([stretch.last - stretch.first, *leaf.shape[1:]], leaf.dtype)
+            return paddle.empty([size, *leaf.shape[1:]], leaf.dtype)
 
-        self.source = source
-        self.whole = Batch(each(source.inputs, empty), each(source.targets, empty))
-        self.steps = stretch.steps(self.whole)
-        self._parts = [part for step in self.steps for part in step if isinstance(part, Rows)]
-        self._copies = list(zip(arrays_of(source) or (), arrays_of(self.whole) or (), strict=True))
+        self._source = source
+        self._whole = Batch(each(source.inputs, empty), each(source.targets, empty))
+        self._copies = list(zip(arrays_of(source) or (), arrays_of(self._whole) or (), strict=True))
+        # The same rows are always the same batch, so that whoever prepares a step on it does so once.
+        self._batches: dict[tuple[int, int], Rows] = {}
+        self._steps: dict[Cuts, list[list[Batch]]] = {}
 
-    def fill(self, rows: np.ndarray[Any, Any]) -> None:
-        """Gather these rows."""
+    def filled(self, stretch: Stretch, rows: np.ndarray[Any, Any]) -> list[list[Batch]]:
+        """Gather these rows; returns the stretch's steps."""
         for source, target in self._copies:
-            source.take(rows, 0, target, "clip")  # none is out of range, and "raise" would write to a buffer first
-        for part in self._parts:
-            part.renew()
+            # No row is out of range, and with "raise" NumPy would write to a buffer first.
+            source.take(rows, 0, target[: len(rows)], "clip")
+        steps = self._steps.get(stretch.cuts)
+        if steps is None:
+            steps = self._steps[stretch.cuts] = [[self._batch(*cut) for cut in step] for step in stretch.cuts]
+        for batch in self._batches.values():
+            batch.renew()
+        return steps
+
+    def _batch(self, start: int, stop: int) -> Batch:
+        return self._batches.setdefault((start, stop), Rows(self._whole, start, stop))
 
 
 def arrays_of(batch: Batch) -> list[np.ndarray[Any, Any]] | None:
@@ -196,7 +211,7 @@ def _stretches(steps: list[list[slice]], rows: int) -> list[Stretch]:
 
 def _stretch(steps: list[list[slice]]) -> Stretch:
     first = steps[0][0].start
-    cuts = [[(part.start - first, part.stop - first) for part in step] for step in steps]
+    cuts = tuple(tuple((part.start - first, part.stop - first) for part in step) for step in steps)
     return Stretch(first, steps[-1][-1].stop, cuts)
 
 
@@ -209,7 +224,7 @@ def _from(stretches: list[Stretch], start: int) -> list[Stretch]:
             found.append(stretch)
         elif kept:
             gone = kept[0][0][0]
-            cuts = [[(first - gone, last - gone) for first, last in step] for step in kept]
+            cuts = tuple(tuple((first - gone, last - gone) for first, last in step) for step in kept)
             found.append(Stretch(stretch.first + gone, stretch.last, cuts))
     return found
 

@@ -32,7 +32,7 @@ class Feeder(Protocol):
         Args:
             epoch: the epoch, from 0 on.
             start: the steps of it that have been made.
-            reuse: whether the memory of a batch may be another's in the next epoch.
+            reuse: whether the memory of a batch may be another's later on, in this epoch or the next.
         """
 
     def state_dict(self) -> dict[str, Any]: ...

@@ -271,16 +271,18 @@ def slices(request):
 @pytest.mark.usefixtures("slices")
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("drop_last", [True, False])
-def test_an_epoch_in_the_memory_of_the_one_before_has_the_same_rows(accumulate, drop_last):
-    """Also of a run of this process before, with another seed."""
+@pytest.mark.parametrize("stretch", [1 << 20, 300, 1], ids=["an epoch", "17 rows", "a step"])
+def test_rows_in_the_memory_of_those_before_are_the_same(monkeypatch, stretch, accumulate, drop_last):
+    """In the next stretch or epoch, and in a run of this process with another seed."""
+    monkeypatch.setattr(arrays_feeder, "STRETCH_BYTES", stretch)
     data = Data(Arrays({"image": ROWS.reshape(25, 1, 2), "flag": LABELS % 2 == 0}, LABELS))
-    config = trainer(accumulate_steps=accumulate, drop_last=drop_last, epochs=5)
+    config = trainer(accumulate_steps=accumulate, drop_last=drop_last, epochs=6)
 
     def epochs(reuse):
         found, places, kept = [], set(), Kept()
         for seed in (7, 8):
             feeder = build_feeder(data, config, seed, kept)
-            for number, start in [(0, 0), (1, 0), (2, 1), (3, 0), (9, 0)]:
+            for number, start in [(0, 0), (1, 0), (2, 1), (3, 0), (4, 2), (9, 0)]:
                 for step in feeder.epoch(number, start, reuse=reuse):
                     found.append([{name: leaf.numpy().tolist() for name, leaf in [*one.inputs.items(), ("target", one.targets)]}
                                   for one in step])  # fmt: skip
@@ -301,12 +303,12 @@ def test_rows_in_other_batches_have_memory_of_their_own():
     assert [part.targets.numpy().tolist() for part in first] == expected
 
 
-def test_an_epoch_of_several_stretches_has_memory_of_its_own(monkeypatch):
+def test_rows_that_may_not_be_another_s_later_have_memory_of_their_own(monkeypatch):
     monkeypatch.setattr(arrays_feeder, "STRETCH_BYTES", 8 * (8 + 8))
     feeder = build_feeder(Data(Arrays(ROWS, LABELS)), trainer(), seed=7)
-    kept = [step[0].targets for step in feeder.epoch(0, 0, reuse=True)]
+    kept = [step[0].targets for step in feeder.epoch(0, 0)]
     assert [one.numpy().tolist() for one in kept] == [one for (one,) in labels(feeder)]
-    list(feeder.epoch(1, 0, reuse=True))
+    list(feeder.epoch(1, 0))
     assert [one.numpy().tolist() for one in kept] == [one for (one,) in labels(feeder)]
 
 

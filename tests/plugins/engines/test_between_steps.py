@@ -7,7 +7,7 @@ import json
 import pytest
 
 import oarlock as package
-from oarlock import hookimpl
+from oarlock import arrays_feeder, hookimpl
 from tests.conftest import equal_ends
 
 PARTS = '''
@@ -445,3 +445,22 @@ def test_who_gives_one_list_again_and_again_trains_on_what_is_in_it(tmp_path, ac
         found.append(losses)
     assert found[0] == found[1]
     assert len(set(found[0])) == 12
+
+
+@pytest.mark.parametrize("changed", [False, True])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_an_epoch_whose_rows_come_in_stretches(tmp_path, monkeypatch, accumulate, changed):
+    """They lie where those of the stretch before lay; also after a change in the midst of one, when steps become eager."""
+    monkeypatch.setattr(arrays_feeder, "STRETCH_BYTES", 60_000)  # 7 steps of 32 rows
+
+    class Smooths:
+        @hookimpl
+        def on_step_end(self, run):
+            if changed and run.step == 60:
+                run.components["task"].label_smoothing = 0.2
+
+    for engine in ("auto", "eager"):
+        package.train([*JOB[1:], f"trainer.engine={engine}", f"trainer.accumulate_steps={accumulate}",
+                       f"hydra.run.dir={tmp_path}/{engine}"], hooks=[Smooths()])  # fmt: skip
+    assert json.loads((tmp_path / "auto" / "run.json").read_text())["engine"] == ("eager" if changed else "compiled")
+    assert equal_ends(tmp_path / "auto", tmp_path / "eager")
