@@ -33,6 +33,10 @@ takes one before and after each few of the others. A figure is the median over r
 range of the rounds. A bar that is missed by the median is missed, wherever the range ends. Whatever is compared trains
 the same rows with the same network, optimizer and batch size, leaves out the last partial batch, and evaluates as often.
 oarlock runs as it is installed, with its default callbacks and checkpoints.
+
+Evaluations are in batches of 1,024 rows, oarlock's default, but that of `Model.fit`, which by itself takes as many as in training.
+Its row with large ones is another case for a second reason: malloc keeps the memory of small tensors once a larger one was freed,
+and until then gives that of a large weight's gradient back to the system on each step.
 """
 
 

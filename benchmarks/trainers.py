@@ -42,6 +42,7 @@ PEER = {
     "handwritten": Peer("train_paddle.py", environments.OWN, "Paddle, loop by hand"),
     "tuned": Peer("train_paddle.py", environments.OWN, "Paddle, loop by hand, tuned"),
     "fit": Peer("train_paddle.py", environments.OWN, "`paddle.Model.fit`"),
+    "fit-large": Peer("train_paddle.py", environments.OWN, "`paddle.Model.fit`, large evaluation batches"),
     "fit-tuned": Peer("train_paddle.py", environments.OWN, "`paddle.Model.fit`, tuned"),
     "torch": Peer("train_torch.py", "torch", "torch, loop by hand"),
     "torch-tuned": Peer("train_torch.py", "torch", "torch, loop by hand, tuned"),

@@ -30,7 +30,7 @@ import machine
 import trainers
 from workloads import MNIST, WORKLOADS, prepare
 
-ALWAYS = ["handwritten", "tuned", "fit", "lightning", "jax-scan", "torch", "keras-tuned"]
+ALWAYS = ["handwritten", "tuned", "fit", "fit-large", "lightning", "jax-scan", "torch", "keras-tuned"]
 SOMETIMES = ["fit-tuned", "torch-tuned", "torch-compile", "lightning-tuned", "keras", "jax"]
 SOME_ROUNDS = 3
 

@@ -95,15 +95,16 @@ def prepare(name, workload, folder, mnist=MNIST):
         overrides.append(f"data.root={folder / name}")
     else:
         data = Digits().build_data()
-    arrays = {}
+    arrays = folder / f"{name}-arrays"
+    arrays.mkdir()
     for part, rows in (("train", data.train), ("valid", data.valid)):
         scaled = rows.inputs.astype("float32") * np.float32(1 / (255 if workload.rows else 16))
-        arrays[f"{part}_inputs"] = scaled.reshape(len(scaled), -1) if workload.network["kind"] == "mlp" else scaled
-        arrays[f"{part}_targets"] = rows.targets
-    np.savez(folder / f"{name}.npz", **arrays)
+        np.save(
+            arrays / f"{part}_inputs", scaled.reshape(len(scaled), -1) if workload.network["kind"] == "mlp" else scaled
+        )
+        np.save(arrays / f"{part}_targets", rows.targets)
     spec = Spec(
-        workload.network, workload.optimizer, workload.batch_size, overrides, str(folder / f"{name}.npz"),
-        folder=str(folder),
+        workload.network, workload.optimizer, workload.batch_size, overrides, str(arrays), folder=str(folder),
     )  # fmt: skip
     return spec, len(data.train), len(data.valid)
 

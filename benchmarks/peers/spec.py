@@ -20,7 +20,7 @@ class Spec:
         optimizer: "momentum" (rate 0.01, momentum 0.9) or "adam" (rate 0.001).
         batch_size: rows of a step; the last ones that make no whole batch are left out of an epoch.
         overrides: what oarlock is told.
-        arrays: the .npz file with train_inputs, train_targets, valid_inputs and valid_targets.
+        arrays: the folder with train_inputs.npy, train_targets.npy, valid_inputs.npy and valid_targets.npy.
         threads: how many each trainer may use.
         folder: where a trainer may write.
     """
@@ -42,8 +42,11 @@ def read(path: str) -> Spec:
 
 
 def load(spec: Spec) -> dict[str, Any]:
-    """The rows: float32 inputs, flat where the network wants them flat, and int64 targets."""
+    """The rows: float32 inputs, flat where the network wants them flat, and int64 targets.
+
+    Nothing large is freed here. Once it was, malloc would no longer give a gradient's memory back to the system on each step,
+    and whether a process does so would be an accident of how its rows are read.
+    """
     import numpy as np
 
-    with np.load(spec.arrays, allow_pickle=False) as stored:
-        return dict(stored)
+    return {file.stem: np.load(file, allow_pickle=False) for file in Path(spec.arrays).glob("*.npy")}

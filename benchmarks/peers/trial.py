@@ -21,10 +21,10 @@ def train(arrays: str, learning_rate: float, seed: int, width: int = 128) -> flo
     from paddle.nn.functional import cross_entropy
 
     paddle.seed(seed)
-    with np.load(arrays, allow_pickle=False) as stored:
-        inputs, targets, valid_inputs, valid_targets = (
-            paddle.to_tensor(stored[f"{part}_{what}"]) for part in ("train", "valid") for what in ("inputs", "targets")
-        )
+    inputs, targets, valid_inputs, valid_targets = (
+        paddle.to_tensor(np.load(f"{arrays}/{part}_{what}.npy"))
+        for part in ("train", "valid") for what in ("inputs", "targets")
+    )  # fmt: skip
     model = nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.BatchNorm1D(width), nn.Linear(width, 10))
     optimizer = paddle.optimizer.Momentum(learning_rate, 0.9, parameters=model.parameters())
     accuracy = 0.0

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 
-# MKL's setting for AVX2, which the runtime of a run makes where the CPU gains from it.
-PATH, AVX2 = "MKL_DEBUG_CPU_TYPE", "5"
+# MKL's settings for AVX2 and AVX-512, one of which the runtime of a run makes where the CPU gains from it.
+PATH, AVX2, AVX512 = "MKL_DEBUG_CPU_TYPE", "5", "7"
 
 
 def takes_avx2() -> bool:
     """Whether MKL was told to take its AVX2 path."""
     return os.environ.get(PATH) == AVX2
+
+
+def takes_avx512() -> bool:
+    """Whether MKL was told to take its AVX-512 path."""
+    return os.environ.get(PATH) == AVX512
