@@ -33,15 +33,17 @@ class ArraysFeeder:
     Otherwise, as with a memory-mapped file, each stretch is read while the one before is trained on.
     """
 
+    _resident: Batch | None
+    _room: Room | None
+    _stretches: list[Stretch]
+    _fits: bool
+
     def __init__(
         self, data: Data, trainer: TrainerConfig, seed: int, kept: Kept, spec: ModelSpec | None = None
     ) -> None:
         self._data, self._seed, self._kept, self._share = data, seed, kept, trainer.resident_share
         self._spec = spec
-        self._resident: Batch | None = None
-        self._fits = False
-        self._stretches: list[Stretch] = []
-        self._room: Room | None = None
+        self._drew: bool | None = None  # in the last epoch
         self._orders = EpochOrders(seed, len(data.train), trainer.epochs)
         self._steps = plan_steps(len(data.train), trainer.batch_size, trainer.accumulate_steps, trainer.drop_last)
         self.steps_per_epoch: int | None = len(self._steps)
@@ -52,15 +54,18 @@ class ArraysFeeder:
         return self._data.transform_batch is not None
 
     def epoch(self, epoch: int, start: int, reuse: bool = False) -> Iterator[list[Batch]]:
-        order = self._orders(epoch)
-        # Not before the first step: a callback may have set `transform_batch`, which sees rows before `preprocess`.
-        if not self._stretches:
+        order, draws = self._orders(epoch), self.draws
+        # Not before the first step: a callback may have set `transform_batch`, which sees rows before `preprocess`. It may
+        # be set or gone from one epoch to the next.
+        if draws is not self._drew:
+            self._drew, self._resident, self._room = draws, None, None
+            self.__dict__.pop("_viewed", None)
             row_bytes = self._measured()
             self._stretches = _stretches(self._steps, STRETCH_BYTES // max(row_bytes, 1))
             self._fits = row_bytes * len(order) <= self._share * device_memory()
         stretches = _from(self._stretches, start)
         parts = [order[stretch.first : stretch.last] for stretch in stretches]
-        if reuse and self._fits and not self.draws and self._viewed:
+        if reuse and self._fits and not draws and self._viewed:
             return chain.from_iterable(map(self._own_room().filled, stretches, parts))
         return self._made(epoch, start, stretches, parts)
 
@@ -70,7 +75,7 @@ class ArraysFeeder:
         wholes = map(self._gathered, parts) if self._fits else _ahead(self._read, parts)
         for stretch, whole in zip(stretches, wholes, strict=True):
             for step in stretch.steps(whole):
-                if self.draws:
+                if self._drew:
                     step = [transformed(self._data, Batch(part.inputs, part.targets), self._seed, epoch, number + offset)
                             for offset, part in enumerate(step)]  # fmt: skip
                 number += len(step)
@@ -80,7 +85,7 @@ class ArraysFeeder:
         """The bytes of a row as it is kept on the device."""
         data = self._data
         leaf_bytes: list[int] = []
-        if self.draws or data.preprocess is None:
+        if self._drew or data.preprocess is None:
             each(data.train.inputs, lambda leaf: leaf_bytes.append(leaf.nbytes // len(leaf)))
         else:
             each((self._spec or data.model_spec()).inputs,
@@ -91,7 +96,7 @@ class ArraysFeeder:
     def _rows(self) -> Batch:
         """All rows, on the device."""
         if self._resident is None:
-            self._resident = kept_rows(self._kept, self._data, self._data.train, prepare=not self.draws)
+            self._resident = kept_rows(self._kept, self._data, self._data.train, prepare=not self._drew)
         return self._resident
 
     @functools.cached_property
@@ -118,7 +123,7 @@ class ArraysFeeder:
 
     def _read(self, rows: np.ndarray[Any, Any]) -> Batch:
         """Rows from memory or from a file."""
-        return resident(self._data, self._data.train.take(rows), prepare=not self.draws)
+        return resident(self._data, self._data.train.take(rows), prepare=not self._drew)
 
     def state_dict(self) -> dict[str, Any]:
         return {}

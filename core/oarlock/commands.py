@@ -44,7 +44,12 @@ def train(overrides: Sequence[str] = (), *, config_dir: str | None = None, hooks
         RunFailed: the run failed; its folder says how.
     """
     host = load_host()
-    composed = config.compose(host, overrides, config_dir)
+    composed = (
+        None if "hydra.mode=MULTIRUN" in config.as_list(overrides) else config.compose(host, overrides, config_dir)
+    )
+    if composed is None or composed.sweeps:
+        raise UserError(f"{' '.join(overrides)}: hydra.mode=MULTIRUN makes this a sweep, and a sweep is a command: "
+                        "oarlock train -m …")  # fmt: skip
     number = not composed.folder_chosen
     # What this process was started with is the user's program.
     files = ["--config-dir", config_dir] if config_dir else []
@@ -153,7 +158,8 @@ def _longer(record: RunFolder, run: Run) -> bool:
 def _keep_changes(run: Run) -> None:
     """Make the changes part of the run, so that the next resume needs not be told again."""
     folder = run.on_disk().path
-    write_atomically(folder / CONFIG, run.text())
     trainer = run.config.trainer
     if run.step:
         checkpoint.write(folder / checkpoint.FOLDER, run.step, snapshot.take(run), trainer.checkpoint.keep)
+    # Last: what is not written here is given anew with the same command.
+    write_atomically(folder / CONFIG, run.text())

@@ -181,7 +181,8 @@ def _callers(hooks: Sequence[object], host: Host) -> dict[str, object]:
 
 def _data(run: Run) -> Data:
     """The data of a run; arrays of an earlier run of this process again, if they were the same for any seed."""
-    key = (run.components_chosen["data"], json.dumps(run.values["data"], sort_keys=True))
+    chosen = {path: name for path, name in run.components_chosen.items() if f"{path}.".startswith("data.")}
+    key = json.dumps([chosen, run.values["data"]], sort_keys=True)
     component = run.components["data"]
     found: Data | None
     found, remembered, sums = run.kept.find("data", key) or (None, {}, [])
@@ -277,10 +278,15 @@ def _refuse_few_rows(run: Run) -> None:
 
 
 def _refuse_single_rows(run: Run) -> None:
-    """BatchNorm's variance over one row is zero: it trains, and what it learns is noise."""
+    """BatchNorm's variance over one row is zero: it trains, and what it learns is noise.
+
+    Of images there are many pixels in one row, and a layer may take the statistics that it has.
+    """
+    if run.feeder.smallest_batch != 1:
+        return
     paddle = import_paddle()
-    norms = (paddle.nn.BatchNorm, paddle.nn.BatchNorm1D, paddle.nn.BatchNorm2D, paddle.nn.BatchNorm3D)
-    if run.feeder.smallest_batch == 1 and any(isinstance(layer, norms) for layer in run.model.sublayers()):
+    kinds = (paddle.nn.BatchNorm, paddle.nn.BatchNorm1D)
+    if any(isinstance(layer, kinds) and not layer._use_global_stats for layer in run.model.sublayers()):
         trainer = run.config.trainer
         other = "" if trainer.batch_size == 1 or trainer.drop_last else ", or trainer.drop_last=true"
         raise UserError(

@@ -8,13 +8,13 @@ import fcntl
 import json
 import math
 import os
-import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 from oarlock.errors import UserError, shown_path, warn
 from oarlock.sealed import is_sealed, scratch_folder, sync_folder, write_all, write_atomically
+from oarlock.selection import with_flags
 
 CONFIG, RUN, METRICS, LOG = "config.yaml", "run.json", "metrics.jsonl", "train.log"
 
@@ -25,6 +25,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = self.wanted = path.absolute()
         self._metrics: TextIO | None = None
+        self._held = contextlib.ExitStack()
         try:
             self.record: dict[str, Any] = json.loads((path / RUN).read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -96,8 +97,14 @@ class RunFolder:
             finally:
                 self.close()
 
+    def hold(self) -> None:
+        """Hold the run against a second process until it is closed; raises what `locked` does."""
+        self._held.enter_context(self.locked())
+
     def close(self) -> None:
-        """Close metrics.jsonl."""
+        """Close metrics.jsonl, and let go of the run."""
+        held, self._held = self._held, contextlib.ExitStack()
+        held.close()
         if self._metrics is not None:
             with contextlib.suppress(OSError):  # a full disk was reported when the line was written
                 self._metrics.close()
@@ -179,7 +186,7 @@ class Draft:
         """Nothing is open."""
 
     def on_disk(self, inside: dict[str, bytes] | None = None) -> RunFolder:
-        """Make the folder, with all that was noted.
+        """Make the folder, with all that was noted, and hold it.
 
         Args:
             inside: what else shall be in it, by the paths of the files.
@@ -189,7 +196,9 @@ class Draft:
         """
         rows = "".join(json.dumps(row) + "\n" for row in self._rows)
         files = {METRICS: rows.encode(), **(inside or {})}
-        return RunFolder.create(self.wanted, self._config(), finite(self.record), number=False, inside=files)
+        made = RunFolder.create(self.wanted, self._config(), finite(self.record), number=False, inside=files)
+        made.hold()
+        return made
 
 
 def _named(scratch: Path, path: Path, number: bool) -> Path:
@@ -208,7 +217,7 @@ def _named(scratch: Path, path: Path, number: bool) -> Path:
                 continue
             shown = shown_path(path)
             raise UserError(f"{shown} exists already.\n"
-                            f"Continue it with 'oarlock resume {shlex.quote(shown)}', or choose another hydra.run.dir.") from error  # fmt: skip
+                            f"Continue it with '{with_flags('resume', shown)}', or choose another hydra.run.dir.") from error  # fmt: skip
         sync_folder(target.parent)
         return target
     raise UserError(f"{path}: ten thousand runs have this name; choose another hydra.run.dir.")

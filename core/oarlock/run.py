@@ -87,6 +87,9 @@ class Run:
         self.optimizers: list[BuiltOptimizer] = []
         self.claims: dict[str, str] = {}
         self.epoch = self.step = self.position = 0
+        self.seeded_step = -1
+        # The states of NumPy's and Python's generators that a resumed run goes on from, until it has begun.
+        self.generators: tuple[Any, Any] | None = None
         self.metrics: dict[str, float] = {}
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
@@ -204,6 +207,7 @@ class Run:
 
     def seed_step(self) -> None:
         """Seed Paddle's generator for the step to come, as the training loop does where a step may draw from it."""
+        self.seeded_step = self.step
         self.seed_generator(self.step)
 
     def read_losses(self, losses: Sequence[Any]) -> list[float]:

@@ -20,6 +20,7 @@ from oarlock.batches import as_batch, collated, on_device, sample_rng, transform
 from oarlock.data import Batch, Data
 from oarlock.epochs import epoch_order, plan_steps, smallest
 from oarlock.errors import InAnotherProcess, UserError
+from oarlock.paddle_import import import_paddle
 
 if TYPE_CHECKING:
     from oarlock.schema import TrainerConfig
@@ -123,6 +124,7 @@ class _Samples:
         # A dataset may draw from the global generators; in what order and process must not matter.
         np.random.seed(int(rng.integers(2**32)))
         random.seed(int(rng.integers(2**63)))
+        _paddle_generator().manual_seed(int(rng.integers(2**63)))
         sample = self._dataset[index]
         return (
             sample if self._transform is None else self._transform(sample, sample_rng(self._seed, self._epoch, index))
@@ -134,8 +136,9 @@ def load_batches(dataset: Any, rows: list[list[int]], data: Data, workers: int) 
         yield from _load_in_processes(dataset, rows, data, workers)
         return
     # Not through DataLoader: its reading thread runs ahead of the run's state, and hangs when a sample raises.
+    kept = _all_generators_kept if isinstance(dataset, _Samples) else global_generators_kept
     for part in rows:
-        with _global_generators_kept():
+        with kept():
             batch = on_device(collated(data, [dataset[row] for row in part]))
         yield batch
 
@@ -171,7 +174,7 @@ def _load_in_processes(dataset: Any, rows: list[list[int]], data: Data, workers:
         return_list=True,
         worker_init_fn=_end_with_parent,
     )
-    with _global_generators_kept():
+    with global_generators_kept():
         batches = iter(loader)
     end = batches.__del__  # Paddle holds it to the end, and would call it an error that its processes are ended then
     atexit.register(end)  # where what was raised still holds this
@@ -224,13 +227,30 @@ def _error_of(told: bytes) -> Exception:
 
 
 @contextlib.contextmanager
-def _global_generators_kept() -> Iterator[None]:
+def global_generators_kept() -> Iterator[None]:
+    """Put NumPy's and Python's global generators back as they were."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
     try:
         yield
     finally:
         np.random.set_state(numpy_state)
         random.setstate(python_state)
+
+
+@contextlib.contextmanager
+def _all_generators_kept() -> Iterator[None]:
+    """The same, and Paddle's of the CPU: the others are no sample's."""
+    generator = _paddle_generator()
+    state = generator.get_state()
+    try:
+        with global_generators_kept():
+            yield
+    finally:
+        generator.set_state(state)
+
+
+def _paddle_generator() -> Any:
+    return import_paddle().base.core.default_cpu_generator()
 
 
 def _end_with_parent(worker: int) -> None:

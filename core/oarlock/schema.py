@@ -97,12 +97,14 @@ class TrainerConfig:
             evaluation_batch_size=self.evaluation_batch_size,
             check_finite_every=self.check_finite_every,
         )
+        if self.init_from is not None and not self.init_from.strip():
+            raise ValueError(f"init_from='{self.init_from}': expected the folder of a run, or null")
         _at_least(0, num_workers=self.num_workers, resident_share=self.resident_share)
         self.evaluation_period()
 
     def evaluation_period(self) -> tuple[int, str]:
         """`evaluate_every` as a number and its unit, 'epoch' or 'step'."""
-        match = re.fullmatch(r"(\d+) ?(epoch|step)?s?", self.evaluate_every.strip())
+        match = re.fullmatch(r"(\d+)(?: ?(epoch|step)s?)?", self.evaluate_every.strip())
         if not match or int(match[1]) < 1:
             raise ValueError(f"evaluate_every='{self.evaluate_every}': expected '1 epoch', '5 epochs' or '200 steps'")
         return int(match[1]), match[2] or "epoch"

@@ -37,7 +37,8 @@ def take(run: Run) -> dict[str, bytes]:
         optimizer_tensors.update({f"{number}/{key}": tensor for key, tensor in found.items()})
         schedules.append(states)
     scaler = run.scaler.state_dict() if run.scaler is not None else {}
-    kind, key, position, has_gauss, gauss = np.random.get_state()
+    numpy_state, python_state = run.generators or (np.random.get_state(), random.getstate())
+    kind, key, position, has_gauss, gauss = numpy_state
     state = {
         "step": run.step,
         "epoch": run.epoch,
@@ -61,7 +62,7 @@ def take(run: Run) -> dict[str, bytes]:
         "scaler": checkpoint.split_state(scaler, "scaler", tensors),
         "feeder": checkpoint.split_state(run.feeder.state_dict(), "feeder", tensors),
         "numpy_random": [kind, np.asarray(key).tolist(), int(position), int(has_gauss), float(gauss)],
-        "python_random": random.getstate(),
+        "python_random": python_state,
     }
     files = {
         checkpoint.MODEL: checkpoint.pack_tensors(run.model.state_dict()),
@@ -118,9 +119,11 @@ def put_back(run: Run, files: dict[str, bytes], where: str) -> None:
         run.hook_stream = HookStream(0)
         run.hook_stream.load_state(state["hook_stream"])
     kind, key, position, has_gauss, gauss = state["numpy_random"]
-    np.random.set_state((kind, np.array(key, dtype=np.uint32), position, has_gauss, gauss))
     version, words, gauss_next = state["python_random"]
-    random.setstate((version, tuple(words), gauss_next))
+    run.generators = (
+        (kind, np.array(key, dtype=np.uint32), position, has_gauss, gauss),
+        (version, tuple(words), gauss_next),
+    )
 
 
 def _passing(model: paddle.nn.Layer) -> dict[str, Any]:

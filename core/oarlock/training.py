@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from oarlock.checkpoint_clock import CheckpointClock
 from oarlock.errors import OarlockError, RunFailed, UserError, nearest, warn
 from oarlock.evaluation import evaluate
 from oarlock.finite_watch import FiniteWatch
 from oarlock.hook_stream import HookStream, can_be_saved
-from oarlock.record import finite
+from oarlock.record import RunFolder, finite
 from oarlock.run import Run, mix
 from oarlock.signals import Signals
 
@@ -57,18 +60,23 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
     fixed = {path: parameter for path, parameter in run.model.named_parameters()
              if parameter.stop_gradient and parameter.name not in moved and run.engine != "custom"}  # fmt: skip
     run.hook.on_run_start(run=run)
+    if run.generators is not None:  # behind what that draws, which is what it drew when the run began
+        numpy_state, python_state = run.generators
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+        run.generators = None
     on_step_end = run.caller("on_step_end")  # a callback may have registered one
     run.hook_stream = _hook_stream(run)
     hooks_draw = _may_draw(run)
     stream = run.hook_stream if hooks_draw else None
-    # Where hooks have no stream of their own, they draw from what is left of the step's.
-    seeds = run.feeder.draws or (hooks_draw and stream is None)
     run.model.train()
     while not _finished(run) or _epoch_end_pending(run):
         if run.position == 0:
             call_at(run, EPOCH_START, "on_epoch_start")
             _warn_of_thawed(fixed)
         epoch_complete = True
+        # Where hooks have no stream of their own, they draw from what is left of the step's.
+        seeds = run.feeder.draws or (hooks_draw and stream is None)
         steps = run.feeder.epoch(run.epoch, run.position, reuse=not getattr(step_function, "keeps_batches", True))
         while True:
             if seeds or getattr(step_function, "draws", True):
@@ -100,10 +108,10 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
                 epoch_complete = run.position == run.feeder.steps_per_epoch
                 break
         if run.position == 0:
-            raise RunFailed(f"epoch {run.epoch + 1} has no training batch; an iterator that can be passed only once "
-                            "needs trainer.epochs=1")  # fmt: skip
+            raise RunFailed(f"epoch {run.epoch + 1} has no training batch; {_why_no_batch(run)}")
         if epoch_complete:
-            if unit == "epoch" and (run.epoch + 1) % period == 0:
+            # A stream's pass may be found to have ended after the evaluation of a run that is being prolonged.
+            if unit == "epoch" and (run.epoch + 1) % period == 0 and run.evaluated_step != run.step:
                 _evaluate(run, watch)
             call_at(run, EPOCH_END, "on_epoch_end")
             run.epoch += 1
@@ -114,7 +122,7 @@ def _train(run: Run, signals: Signals, watch: FiniteWatch, clock: CheckpointCloc
     if run.evaluated_step != run.step:
         _evaluate(run, watch)
     watch.check()
-    if run.keeps(run):
+    if isinstance(run.record, RunFolder) or run.keeps(run):
         clock.save()
 
 
@@ -148,6 +156,15 @@ def _warn_of_thawed(fixed: dict[str, Any]) -> None:
              "freeze what is to be trained later in on_run_start")  # fmt: skip
     for path in thawed:
         del fixed[path]
+
+
+def _why_no_batch(run: Run) -> str:
+    trainer = run.config.trainer
+    if run.epoch:
+        return "an iterator that can be passed only once needs trainer.epochs=1"
+    rows = trainer.batch_size * trainer.accumulate_steps
+    less = f", and trainer.drop_last=true leaves out fewer than {rows}" if trainer.drop_last else ""
+    return f"its data gave no rows{less}"
 
 
 def _may_draw(run: Run) -> bool:

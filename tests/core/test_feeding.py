@@ -238,6 +238,19 @@ def test_a_batch_transform_that_is_set_late_sees_rows_that_were_not_preprocessed
     assert sorted(seen.ravel()) == sorted((inputs / 2).ravel())
 
 
+@pytest.mark.parametrize("reuse", [False, True])
+@pytest.mark.parametrize("share", [0.25, 0.0])
+def test_a_batch_transform_may_come_and_go_between_epochs(reuse, share):
+    """As a callback may do in on_epoch_start: in each epoch every row is preprocessed once."""
+    inputs = np.arange(8, dtype="float32").reshape(8, 1)
+    data = Data(train=Arrays(inputs, inputs), output_shape=(1,), preprocess=lambda rows: rows / 2)
+    feeder = build_feeder(data, TrainerConfig(batch_size=4, resident_share=share), seed=0)
+    for epoch, transform in enumerate([None, lambda batch, rng: Batch(batch.inputs + 1, batch.targets), None]):
+        data.transform_batch = transform
+        seen = np.concatenate([part.inputs.numpy() for step in feeder.epoch(epoch, 0, reuse) for part in step])
+        assert sorted(seen.ravel()) == sorted(((inputs + (transform is not None)) / 2).ravel())
+
+
 @pytest.mark.parametrize("change", [{}, {"transform_batch": noise_batch}, {"preprocess": Halve()}])
 def test_rows_that_do_not_fit_on_the_device_come_in_the_same_order(tmp_path, monkeypatch, change):
     """Stretches of two steps, read from a file that is mapped, while the one before is in use."""

@@ -127,6 +127,65 @@ class Doubles:
         run.data.transform_batch = lambda batch, rng: oarlock.Batch(batch.inputs * 2, batch.targets)
 
 
+NESTED = """
+from typing import Any
+import numpy as np
+from oarlock import Arrays, Data, component, hookimpl
+
+@component
+class Up:
+    def __call__(self, rows):
+        return rows + 1
+
+@component
+class Down:
+    def __call__(self, rows):
+        return rows - 1
+
+@component
+class Outer:
+    augment: Any = None
+
+    @hookimpl
+    def build_data(self):
+        rng = np.random.default_rng(0)
+        rows = Arrays(self.augment(rng.random((64, 4), "float32")), rng.integers(0, 2, 64))
+        return Data(rows, rows, class_names=["a", "b"])
+
+@hookimpl
+def register_components(register):
+    register("data/outer", Outer)
+    register("data/up", Up)
+    register("data/down", Down)
+"""
+
+
+def test_data_that_differs_in_a_component_inside_of_it_alone_is_other_data(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(install(tmp_path / "site", NESTED, "nested")))
+    runner, found = Runner(), {}
+    for name in ("up", "down", "up"):
+        chosen = experiment("data=outer", f"+data@data.augment={name}", "model.widths=[4]")
+        result = runner.train(chosen, tmp_path / f"{name}-{len(list(tmp_path.iterdir()))}")
+        found.setdefault(name, []).append(result.metrics)
+    assert found["up"][0] == found["up"][1] != found["down"][0]
+
+
+def test_parameter_groups_of_the_caller_are_those_of_each_run(tmp_path):
+    class Groups:
+        def __init__(self, factor):
+            self.factor = factor
+
+        @hookimpl
+        def build_parameter_groups(self, model):
+            return [{"params": model.parameters(), "learning_rate": self.factor}]
+
+    runner, chosen, found = Runner(), experiment("trainer.max_steps=5"), []
+    for number, factor in enumerate([1.0, 1.0, 0.1]):
+        found.append(runner.train(chosen, tmp_path / str(number), hooks=[Groups(factor)]).metrics)
+    alone = Runner().train(chosen, tmp_path / "alone", hooks=[Groups(0.1)]).metrics
+    assert found[0] == found[1] != found[2] == alone
+
+
 def test_what_a_callback_does_to_the_data_ends_with_its_run(tmp_path):
     runner = Runner()
     runner.train(experiment(), tmp_path / "before")
@@ -238,6 +297,28 @@ def test_a_run_that_is_not_worth_a_folder_leaves_none(tmp_path):
     record, alone = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("kept", "alone"))
     assert {**record, "times": 0, "command": 0} == {**alone, "times": 0, "command": 0}
     assert "epoch 2" in (tmp_path / "kept" / "train.log").read_text()
+
+
+def test_a_run_that_got_a_folder_has_its_last_checkpoint_in_it_though_it_is_not_worth_one(tmp_path):
+    Runner().train(experiment("trainer.checkpoint.every_steps=30"), tmp_path / "run", keeps=lambda run: False)
+    oarlock.train([*BASE, f"hydra.run.dir={tmp_path}/alone"])
+    equal(end(tmp_path / "run"), end(tmp_path / "alone"))
+
+
+def test_a_run_that_gets_its_folder_late_holds_it(tmp_path):
+    class Resumes:
+        @hookimpl
+        def on_epoch_end(self, run):
+            if run.epoch == 1:
+                code = f"import oarlock.cli; raise SystemExit(oarlock.cli.main(['resume', {str(run.destination)!r}]))"
+                done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True)
+                found.append((done.returncode, done.stderr))
+
+    found = []
+    Runner().train(
+        experiment("trainer.checkpoint.every_steps=10"), tmp_path / "run", hooks=[Resumes()], keeps=lambda run: False
+    )
+    assert found == [(2, f"error: {tmp_path}/run: another process is working on this run.\n")]
 
 
 def test_a_run_without_a_folder_gets_one_when_it_fails_or_is_asked_for_it(tmp_path):

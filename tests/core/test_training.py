@@ -84,6 +84,17 @@ def test_when_it_evaluates(run, overrides, steps):
     assert [row["step"] for row in rows(run(*overrides).folder)] == steps
 
 
+@pytest.mark.parametrize("period", ["30s", "200s", "0", "5 epochss", "epoch"])
+def test_a_period_that_is_none_is_refused(run, period):
+    with pytest.raises(UserError, match="expected '1 epoch', '5 epochs' or '200 steps'"):
+        run(f"trainer.evaluate_every={period}")
+
+
+def test_an_empty_folder_to_start_from_is_refused(run):
+    with pytest.raises(UserError, match="init_from='': expected the folder of a run, or null"):
+        run("trainer.init_from=")
+
+
 def test_the_last_evaluation_belongs_to_the_last_epoch(run):
     result = run("trainer.epochs=3", "trainer.evaluate_every=2 epochs")
     assert [row["epoch"] for row in rows(result.folder)] == [2, 3]

@@ -30,7 +30,7 @@ class EarlyStopping:
         form: consecutive or balance.
         patience: for consecutive, evaluations without improvement after which to stop.
         min_delta: a smaller change is no improvement.
-        min_epochs: epochs before which no evaluation is counted.
+        min_epochs: so many epochs must have ended before an evaluation is counted.
         balance_start: for balance, the counter at the beginning.
         balance_limit: for balance, stop when the counter reaches it.
     """
@@ -61,7 +61,9 @@ class EarlyStopping:
     @hookimpl
     def on_evaluation_end(self, run, metrics):
         improved = self._best.improves(metrics)
-        if run.history[-1]["epoch"] < self.min_epochs:
+        _, unit = run.config.trainer.evaluation_period()
+        ended = run.history[-1]["epoch"] if unit == "epoch" else run.epoch
+        if ended < self.min_epochs:
             return
         self._spent = 0 if improved else self._spent + 1
         self._balance += -1 if improved else 1

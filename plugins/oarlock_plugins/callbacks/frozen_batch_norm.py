@@ -16,11 +16,11 @@ class FrozenBatchNorm:
     changes_run = True
 
     @hookimpl
-    def on_run_start(self, run):
+    def prepare_parameters(self, model):
         from paddle import nn
 
         kinds = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D)
-        for layer in run.model.sublayers(include_self=True):
+        for layer in model.sublayers(include_self=True):
             if isinstance(layer, kinds):
                 # Paddle's layers take `use_global_stats` when they are made, and read it in each forward.
                 layer._use_global_stats = True

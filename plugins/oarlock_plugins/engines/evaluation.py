@@ -79,9 +79,12 @@ class CompiledEvaluation:
             return all(agree(one.numpy(), np.asarray(other), tolerance, tolerance / 10)
                        for one, other in zip(expected, found, strict=True))  # fmt: skip
 
-        if kept is not None and kept.adopt(run) and agrees(kept, 0.0):
-            kept.tried.add(varied)
-            return kept
+        if kept is not None and kept.adopt(run):
+            same = agrees(kept, 0.0)
+            before.put_back()
+            if same:
+                kept.tried.add(varied)
+                return kept
         if covered:
             warn(MISTAKEN)
         try:

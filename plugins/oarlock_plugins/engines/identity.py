@@ -10,7 +10,10 @@ from oarlock_plugins.dotted import dotted
 from oarlock_plugins.engines.bystanders import may_change
 
 # Hooks whose results are part of a program.
-TRACED = ("prepare_parameters", "build_optimizer", "build_grad_clip", "forward", "compute_loss", "compute_penalty")
+TRACED = (
+    "prepare_parameters", "build_parameter_groups", "build_optimizer", "build_grad_clip", "forward", "compute_loss",
+    "compute_penalty",
+)  # fmt: skip
 # Hooks before the first step, whose callbacks may change what a program is made of.
 BEFORE = ("on_run_start", "on_epoch_start")
 # Of the runs that a program need not be tried with, one in so many is.

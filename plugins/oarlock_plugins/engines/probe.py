@@ -53,8 +53,14 @@ def reads_of(run: Any) -> Iterator[set[str]]:
 
         return property(read)
 
+    def learning_rate(run: Any) -> float:
+        if threading.get_ident() == tracer:
+            found.add("learning_rate()")
+        return float(kind.learning_rate(run))
+
     # Properties of the class come before what is in the object itself.
-    run.__class__ = type(kind.__name__, (kind,), {name: noted(name) for name in MOVING})
+    own = {"learning_rate": learning_rate, **{name: noted(name) for name in MOVING}}
+    run.__class__ = type(kind.__name__, (kind,), own)
     try:
         yield found
     finally:

@@ -116,7 +116,7 @@ class CompiledStep:
         self._ready.clear()
         self.run.recorded_engine = ""  # a resumed run changes at the same step
         self.run.use_engine("eager", f"from step {self.run.step + 1} on, since a callback has changed {changed}")
-        self.run.seed_step()  # it was not, where no step had drawn so far
+        self._seed()
         return False
 
     def beside(self, eager: Callable[[], Any], evaluating: bool = False) -> Any:
@@ -125,6 +125,11 @@ class CompiledStep:
         if stands and self._premise is not None:
             self._premise = Premise(self.run, self._premise)
         return made
+
+    def _seed(self) -> None:
+        """Seed the generator for this step, which the loop did not where no step had drawn so far."""
+        if self.run.seeded_step != self.run.step:
+            self.run.seed_step()
 
     def _refuse(self, reason: str) -> None:
         """Fail with the reason why steps would be eager, where they must not be."""
@@ -168,9 +173,13 @@ class CompiledStep:
 
     def _add(self, key: Any, batches: Sequence[Batch]) -> StepProgram | None:
         """A program for these shapes, tried; None where such steps are to be eager."""
+        import paddle
+
         if self._decided == "eager" or len(self._programs) >= MOST_PROGRAMS:
             return None
+        state = paddle.get_rng_state()  # the batch may have drawn from it
         program, reason = self.maker.make(batches)
+        paddle.set_rng_state(state)
         if program is not None and self.run.recorded_engine == "eager" and not self._decided:
             program, reason = None, "it was made so before it was resumed"
         if program is None:
@@ -187,7 +196,7 @@ class CompiledStep:
             warn(f"engine: steps with {' + '.join(str(batch.size) for batch in batches)} rows are eager: {reason}")
         self._programs[key] = program
         self.draws = any(one is None or one.draws for one in self._programs.values())
-        self.run.seed_step()  # it was not, where no step had drawn so far
+        self._seed()
         self.run.pauses += 1  # that, and tensors of the programs before this one may have moved
         if len(self._programs) == MOST_PROGRAMS:
             self.draws = True

@@ -65,6 +65,16 @@ def test_a_best_from_before_epoch_10_is_the_one_to_beat(stopped):
     assert stopped(values, "min_epochs=10", "patience=5") == 18
 
 
+def test_an_evaluation_within_an_epoch_that_does_not_count_is_not_counted(train):
+    """Three steps an epoch, an evaluation after each: those after steps 7, 8 and 9 are the first that count."""
+    done = train(
+        "data=toy", "model.widths=[]", "task=scripted", "trainer.batch_size=4", "trainer.evaluate_every=1 step",
+        "trainer.epochs=9", "task.values=[0.9,0.5]", "callback.early_stopping.min_epochs=2",
+        "callback.early_stopping.patience=3", callbacks="early_stopping",
+    )  # fmt: skip
+    assert done.record["step"] == 9
+
+
 def test_balance_counts_from_min_epochs_on(stopped):
     assert stopped([0.5], "form=balance", "balance_limit=12", "min_epochs=10") == 11
 

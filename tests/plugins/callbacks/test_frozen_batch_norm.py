@@ -4,12 +4,8 @@ import numpy as np
 import paddle
 import pytest
 
+import oarlock
 from oarlock_plugins.callbacks.frozen_batch_norm import FrozenBatchNorm
-
-
-class _Run:
-    def __init__(self, model):
-        self.model = model
 
 
 @pytest.mark.parametrize("kind", ["BatchNorm1D", "BatchNorm"])
@@ -18,13 +14,25 @@ def test_rows_are_normalised_by_the_running_statistics(kind):
     layer._mean.set_value(np.array([1, 2], "float32"))
     layer._variance.set_value(np.array([4, 9], "float32"))
     model = paddle.nn.Sequential(layer)
-    FrozenBatchNorm().on_run_start(_Run(model))
+    FrozenBatchNorm().prepare_parameters(model)
     model.train()
     rows = np.array([[1, 2], [5, 8], [-3, 2]], "float32")
     found = model(paddle.to_tensor(rows)).numpy()
     np.testing.assert_allclose(found, (rows - [1, 2]) / np.sqrt(np.array([4, 9]) + 1e-5), rtol=1e-5)
     np.testing.assert_array_equal(layer._mean.numpy(), [1, 2])
     np.testing.assert_array_equal(layer._variance.numpy(), [4, 9])
+
+
+def test_a_batch_of_one_row_will_do(train):
+    job = ("trainer.max_steps=3", "model.widths=[8]", "trainer.batch_size=1")
+    with pytest.raises(oarlock.UserError, match="a batch of one row cannot be normalised by BatchNorm"):
+        train(*job)
+    assert train(*job, callbacks="trace,frozen_batch_norm").record["step"] == 3
+
+
+def test_of_images_there_are_many_pixels_in_one_row(train, mnist):
+    job = ("data=mnist", f"data.root={mnist}", "model=lenet", "trainer.batch_size=1", "trainer.max_steps=2")
+    assert train(*job).record["step"] == 2
 
 
 def test_a_run_leaves_the_statistics_and_moves_scale_and_shift(train):

@@ -320,6 +320,18 @@ class Annealed:
         return model.parameters()[0].square().sum() / (1000 + self._run.step)
 
 @component
+class Follows:
+    """A penalty that follows the learning rate."""
+
+    @hookimpl
+    def on_run_start(self, run):
+        self._run = run
+
+    @hookimpl
+    def compute_penalty(self, model):
+        return model.parameters()[0].square().sum() * self._run.learning_rate()
+
+@component
 class Weights:
     """Gives weights other storage after each step."""
 
@@ -352,6 +364,7 @@ def register_components(register):
     register("optimizer/counts", Counts)
     register("regularizer/said", Said)
     register("regularizer/annealed", Annealed)
+    register("regularizer/follows", Follows)
 '''
 )
 
@@ -364,6 +377,10 @@ def register_components(register):
         (["optimizer=counts", "callback=[]"], "a step changes optimizer 0.made, which a program would freeze"),
         (["regularizer=[said]", "callback=[]"], "regularizer/said says traceable = False"),
         (["regularizer=[annealed]", "callback=[]"], "a step reads run.step, which a program would freeze"),
+        (
+            ["regularizer=[follows]", "callback=[]", "schedule=cosine"],
+            "a step reads run.learning_rate(), which a program would freeze",
+        ),
     ],
 )
 def test_a_component_that_needs_eager_steps_has_them(oarlock, plugin, tmp_path, words, reason):
