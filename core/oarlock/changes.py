@@ -16,13 +16,16 @@ from oarlock.vetting import parse
 
 
 def apply_overrides(config: DictConfig, overrides: Sequence[str], registry: Registry) -> DictConfig:
-    """Change a recorded configuration: a value by its path, or a whole one-of-a-kind component by its group."""
+    """Change a recorded configuration: a value by its path, or a whole one-of-a-kind component by its group.
+
+    Components are chosen first, as when a run is composed, wherever that stands.
+    """
     config = config.copy()
-    for override in parse(overrides):
+    for override in sorted(parse(overrides), key=lambda one: one.key_or_group not in registry.groups):
         key, value = override.key_or_group, override.value()
         text = override.input_line or key
         group = registry.groups.get(key)
-        if override.is_delete() or override.is_sweep_override() or (group and group.many):
+        if override.is_delete() or override.is_sweep_override() or override.package or (group and group.many):
             raise UserError(f"{text}: here only key=value and group=option can be changed.")
         if group:
             entry = registry.entries.get(f"{key}/{value}")

@@ -48,6 +48,12 @@ class Parser(argparse.ArgumentParser):
                             f"… {self.prog.partition(' ')[2]} …")  # fmt: skip
         raise UserError(f"{self.prog}: {message}. {nearest(unknown, flags) if unknown else ''}".rstrip())
 
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Options may stand between a command's arguments, but for one with commands of its own or that takes a rest as it is."""
+        if any(action.nargs in (argparse.PARSER, argparse.REMAINDER) for action in self._actions):
+            return self.parse_args(arguments)
+        return self.parse_intermixed_args(arguments)
+
     def flags(self) -> list[str]:
         return [flag for action in self._actions for flag in action.option_strings]
 
@@ -129,9 +135,12 @@ def _dispatch(arguments: list[str]) -> int:
         raise UserError(f"oarlock {arguments[0]}: {why}. {nearest(arguments[0], commands)}")
     parser = parser_of(command, host)
     try:
-        parsed = parser.parse_intermixed_args(arguments[1:])
+        parsed = parser.parse(arguments[1:])
     except SystemExit:  # after --help; every complaint is a UserError
         return Exit.DONE
+    if command in CORE_COMMANDS and parsed.p:
+        raise UserError(f"oarlock {command.name} -p {parsed.p[0]}: what chooses plugins is a word of its own: "
+                        f"-p {parsed.p[0]}, not one with other flags.")  # fmt: skip
     parsed.host = host
     if command not in CORE_COMMANDS:  # it may be a server, which makes garbage for months
         collector.release()

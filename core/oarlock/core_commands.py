@@ -7,7 +7,6 @@ import contextlib
 import json
 import logging
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +15,14 @@ from typing import TYPE_CHECKING
 from oarlock import completion, display
 from oarlock.errors import Exit, UserError, say, shown_path
 from oarlock.registry import Command
-from oarlock.selection import flags_of
+from oarlock.selection import with_flags
 
 if TYPE_CHECKING:
     from oarlock.run import Run
     from oarlock.training import Interrupted
+
+# Hydra's own way to say -m.
+MULTIRUN = "hydra.mode=MULTIRUN"
 
 # --- train
 
@@ -36,7 +38,7 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
-    sweeps = args.multirun or "hydra.mode=MULTIRUN" in args.overrides
+    sweeps = args.multirun or MULTIRUN in args.overrides
     if args.cfg:
         return _print_config(args, sweeps)
     if sweeps:
@@ -90,19 +92,14 @@ def _report(run: Run) -> None:
         tests = [f"{name} {value:.4f}" for name, value in run.metrics.items() if name.startswith("test/")]
         print(f"; with these weights {', '.join(tests)}" if tests else "")
     print(f"run: {folder}")
-    print(f"next: {_with_flags('evaluate', folder)}\n"
+    print(f"next: {with_flags('evaluate', folder)}\n"
           "      oarlock train optimizer=sgd optimizer.learning_rate=0.1\n"
           "      oarlock train -m optimizer=adam,sgd seed=0,1")  # fmt: skip
 
 
 def _report_interrupted(stop: Interrupted) -> int:
-    say(f"stopped by {stop}, saved; '{_with_flags('resume', shown_path(stop.folder))}' continues it", sys.stderr)
+    say(f"stopped by {stop}, saved; '{with_flags('resume', shown_path(stop.folder))}' continues it", sys.stderr)
     return Exit.INTERRUPTED
-
-
-def _with_flags(command: str, folder: str) -> str:
-    """What to type for a run that was made with these plugins."""
-    return shlex.join(["oarlock", command, *flags_of(os.environ), folder])
 
 
 # --- check, resume, evaluate
@@ -117,7 +114,7 @@ def _configure_check(parser: argparse.ArgumentParser) -> None:
 def _check(args: argparse.Namespace) -> int:
     from oarlock.preflight import preflight
 
-    return preflight(args.host, args.overrides, args.config_dir, args.multirun)
+    return preflight(args.host, args.overrides, args.config_dir, args.multirun or MULTIRUN in args.overrides)
 
 
 def _configure_resume(parser: argparse.ArgumentParser) -> None:
@@ -179,10 +176,14 @@ def _configure_evaluate(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from oarlock import recorded
+    from oarlock.record import finite
 
     metrics = recorded.evaluate(args.folder, args.overrides, args.split)
+    if not metrics:
+        raise UserError(f"evaluate {args.folder}: its data has neither validation nor test rows. Choose --split train, or "
+                        "name rows of your own, as with data.test_path=FILE.")  # fmt: skip
     if args.json:
-        print(json.dumps(metrics))
+        print(json.dumps(finite(metrics)))
     else:
         for name, value in metrics.items():
             print(f"{name} {value:.6g}")

@@ -153,17 +153,24 @@ def _experiment(name: str) -> str:
     return SHIPPED.joinpath(f"{name}.yaml").read_text(encoding="utf-8").rstrip()
 
 
-def _fields(head: str, cls: type, prefix: str) -> str:
+def _fields(head: str, cls: type, prefix: str, given: Any = None) -> str:
+    """A component's options.
+
+    Args:
+        head: what stands above them.
+        cls: its class.
+        prefix: what stands before each name in an override.
+        given: an instance whose values are the defaults, where it stands in a field of another one.
+    """
     lines = [head, ""]
     docs, types = field_docs(cls), field_types(cls)
     for field in dataclasses.fields(cls):
-        default = _default(field)
+        default = _default(field) if given is None else getattr(given, field.name)
         few = choices(types[field.name])
         kind = " | ".join(few) if {*few} - {"false", "true", "null"} else _kind(field)
         if dataclasses.is_dataclass(default):
             lines.append(f"  {prefix}{field.name}: {docs.get(field.name, '')}")
-            inner = _fields("", type(default), f"{prefix}{field.name}.").split("\n")[2:]
-            lines += inner
+            lines += _fields("", type(default), f"{prefix}{field.name}.", default).split("\n")[2:]
             continue
         value, kind = ("…", f"{kind}, needed") if default == MISSING else (_text(default), kind)
         lines.append(f"  {prefix}{field.name}={value}  ({kind})")

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from oarlock import config
-from oarlock.errors import Exit, UserError
+from omegaconf import DictConfig
+
+from oarlock import config, errors
+from oarlock.errors import Exit, OarlockError, UserError
 from oarlock.experiment import build_run, complete_run
 from oarlock.optimization import trainable
 from oarlock.plugins import Host
@@ -23,32 +25,37 @@ def preflight(host: Host, overrides: Sequence[str], config_dir: str | None, mult
     """Compose, build and run one batch, for one run or for every run of a sweep; nothing is written.
 
     Raises:
-        UserError: the single run is not valid. Of a sweep, all runs that are not are listed.
+        UserError: the single run is not valid. Of a sweep, all runs that are not are listed, of the first thousand.
     """
     if not multirun:
-        run = checked(host, overrides, config_dir)
-        print(describe(run))
-        return Exit.DONE
-    points = list(Prepared(host, overrides, config_dir).points(MOST_POINTS))
-    failures = []
+        composed = config.compose(host, overrides, config_dir)
+        if not composed.sweeps:
+            print(describe(checked(host, composed.config)))
+            return Exit.DONE
+    prepared = Prepared(host, overrides, config_dir)
+    points = list(islice(prepared.points(MOST_POINTS + 1), MOST_POINTS + 1))
+    more, points = len(points) > MOST_POINTS, points[:MOST_POINTS]
+    of_hydra, failures = list(prepared.config.hydra.overrides.hydra), []
     for point in points:
         try:
-            checked(host, point, config_dir)
-        except UserError as error:
-            failures.append(f"{' '.join(point)}\n  {error}")
+            checked(host, config.compose(host, [*of_hydra, *point], config_dir).config)
+        except Exception as error:  # whatever a component's code raises; the other points are looked at all the same
+            said = str(error) if isinstance(error, OarlockError) else errors.describe(error)
+            failures.append("\n  ".join([" ".join(point), *said.splitlines()]))
     for failure in failures:
         print(failure)
-    print(f"{len(points) - len(failures)} of {len(points)} points are valid")
+    rest = f"; there are more than these {MOST_POINTS}" if more else ""
+    print(f"{len(points) - len(failures)} of {len(points)} points are valid{rest}")
     return Exit.BAD_INPUT if failures else Exit.DONE
 
 
-def checked(host: Host, overrides: Sequence[str], config_dir: str | None) -> Run:
+def checked(host: Host, composed: DictConfig) -> Run:
     """A built run that has made one step.
 
     Raises:
         UserError: something does not fit.
     """
-    run = build_run(host, config.compose(host, overrides, config_dir).config)
+    run = build_run(host, composed)
     complete_run(run)
     if run.config.trainer.init_from:
         warm_start(run, Path(run.config.trainer.init_from))

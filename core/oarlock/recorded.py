@@ -56,7 +56,8 @@ def load_run(folder: Path | str, overrides: Sequence[str] = ()) -> Run:
         run = build_run(host, composed, record.record.get("runtime", {}))
     except UserError as error:
         made_in = record.record.get("cwd", "")
-        if overrides or made_in in ("", str(Path.cwd())):
+        about_data = any(override.lstrip("+~").startswith("data") for override in overrides)
+        if about_data or made_in in ("", str(Path.cwd())):
             raise
         raise UserError(f"{error}\nThe run was made in {made_in}, where its relative paths begin.") from error
     if run.class_names != names:

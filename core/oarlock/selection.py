@@ -6,7 +6,9 @@ there. oarlock's own plugins are loaded whatever is chosen, but for those that `
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
@@ -65,6 +67,11 @@ def flags_of(environment: Mapping[str, str]) -> list[str]:
     return flags
 
 
+def with_flags(command: str, folder: str) -> str:
+    """What to type for a folder that was made with the plugins of this process."""
+    return shlex.join(["oarlock", command, *flags_of(os.environ), folder])
+
+
 def take_flags(
     arguments: list[str], everywhere: Mapping[str, object], environment: MutableMapping[str, str]
 ) -> list[str]:
@@ -87,12 +94,14 @@ def take_flags(
             left.append(word)
         elif word == "--no-autoload":
             environment[AUTOLOAD] = "1"
-        elif word in FLAGS or word.partition("=")[0] == "--allow-plugins":
-            flag, equals, value = word.partition("=")
-            value = value if equals else next(words, "")
-            if not re.fullmatch(r"(no:)?[\w.-]+(,(no:)?[\w.-]+)*", value):
+        elif word.partition("=")[0] == "--allow-plugins" or re.match("-p(?!-)", word):
+            flag = "-p" if word.startswith("-p") else "--allow-plugins"
+            glued = word.removeprefix(flag)  # -pMODULE, as pytest has it, -p=MODULE, --allow-plugins=A,B
+            value = glued.removeprefix("=") if glued else next(words, None)
+            none_allowed = value == "" and flag == "--allow-plugins"
+            if not none_allowed and not re.fullmatch(r"(no:)?[\w.-]+(,(no:)?[\w.-]+)*", value or ""):
                 expected = "a module, or no:NAME" if flag == "-p" else "the names of distributions: a,b"
-                raise UserError(f"{flag} {value}: expected {expected}.".replace(" :", ":"))
+                raise UserError(f"{flag} {value or ''}".rstrip() + f": expected {expected}.")
             before = environment.get(FLAGS[flag], "") if flag == "-p" else ""
             environment[FLAGS[flag]] = f"{before},{value}".strip(",")
         else:

@@ -33,7 +33,7 @@ from oarlock.loader import CONFIG_NAME, Loader, group_of, of_run
 from oarlock.plugins import Host, load_host
 from oarlock.record import RUN
 from oarlock.sealed import write_text
-from oarlock.selection import flags_of
+from oarlock.selection import flags_of, with_flags
 from oarlock.training import Interrupted
 from oarlock.translation import user_errors
 
@@ -158,7 +158,17 @@ def resume(host: Host, folder: Path, overrides: Sequence[str]) -> int:
     kept = [override for override in before
             if not override.lstrip("+").startswith(gone) and override.partition("=")[0] not in new]  # fmt: skip
     host.manager.hook.on_sweep_requested(overrides=[*kept, *overrides])
-    return Prepared(host, [*kept, *overrides], config_dir).run(folder.absolute())
+    prepared = Prepared(host, [*kept, *overrides], config_dir)
+    if not overrides:
+        return prepared.run(folder.absolute())
+    # So that the next one needs not be told again; but for what turns out to be of another sweep.
+    file, text = folder / SWEEP, json.dumps(record, indent=2) + "\n"
+    write_text(file, json.dumps({**record, "overrides": [*kept, *overrides]}, indent=2) + "\n")
+    try:
+        return prepared.run(folder.absolute())
+    except UserError:
+        write_text(file, text)
+        raise
 
 
 def grid(overrides: Sequence[str]) -> list[list[str]]:
@@ -193,7 +203,8 @@ def job(composed: DictConfig) -> float:
     hydra = HydraConfig.get()
     folder, overrides = Path(hydra.runtime.output_dir), list(hydra.overrides.task)
     say(f"{shown_path(folder)}: {' '.join(overrides)}")
-    host = load_host()
+    host, failure = load_host(), folder / f"error-{hydra.job.num}.txt"
+    failure.unlink(missing_ok=True)  # of an attempt before this one
     try:
         if _stopped(folder, overrides):
             run = commands.resume(folder, host=host)
@@ -212,18 +223,20 @@ def job(composed: DictConfig) -> float:
         message = str(error) if isinstance(error, (RunFailed, UserError)) else describe(error)
         say(f"error: {message}")
         if not isinstance(error, RunFailed):
-            (folder / f"error-{hydra.job.num}.txt").write_text(f"{message}\n", encoding="utf-8")
+            failure.write_text(f"{message}\n", encoding="utf-8")
         return math.nan
     return float(run.best["value"]) if run.best else math.nan
 
 
 def _stopped(folder: Path, overrides: list[str]) -> bool:
-    """Whether this very run was begun here and has not ended."""
+    """Whether this very run was begun here and has not come to its end: one that failed is tried once more."""
     try:
         record = json.loads((folder / RUN).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return record["status"] in ("running", "interrupted") and record["command"][-len(overrides) :] == overrides
+    return (
+        record["status"] in ("running", "interrupted", "failed") and record["command"][-len(overrides) :] == overrides
+    )
 
 
 def _new_folder(host: Host, composed: DictConfig) -> Path:
@@ -244,7 +257,7 @@ def _new_folder(host: Host, composed: DictConfig) -> Path:
             if folder.is_dir() and not any(folder.iterdir()):
                 return folder
             again = (
-                f"Continue it with 'oarlock resume {shlex.quote(shown_path(folder))}', or choose"
+                f"Continue it with '{with_flags('resume', shown_path(folder))}', or choose"
                 if is_sweep(folder)
                 else "Choose"
             )

@@ -20,12 +20,15 @@ import yaml
 
 import oarlock as package
 import oarlock_conf
+from oarlock import preflight
 from oarlock.cli import main
 from tests.conftest import command, environment
 
 # The smallest job that trains: two steps of a model with four hidden units.
 JOB = ["trainer.max_steps=2", "model.widths=[4]", "callback=[]"]
 GLOBAL = "# @package _global_\n"
+# Hydra's own sweeper and launcher, which oarlock's replace by default: tests/plugins/sweeps is about those.
+BASIC = ["hydra/sweeper=basic", "hydra/launcher=basic"]
 
 
 def run(*arguments):
@@ -281,11 +284,83 @@ def test_check_lists_every_point_that_is_not_valid(here):
     assert not list(here.iterdir())
 
 
+def test_check_goes_on_after_a_point_that_raises(here):
+    code, out, err = run("check", "-m", "model.widths=[4],[4,1000000000000],[8]")
+    assert (code, err) == (2, "")
+    lines = out.splitlines()
+    assert lines[0] == "model.widths=[4,1000000000000]"
+    assert re.search(r"raised at .*bn_mlp\.py:\d+$", lines[-2])
+    assert lines[-1] == "2 of 3 points are valid"
+
+
+def test_check_says_where_there_are_more_points_than_it_looks_at(monkeypatch):
+    monkeypatch.setattr(preflight, "MOST_POINTS", 2)
+    assert run("check", "-m", "model.widths=[4]", "seed=0,1,2")[:2] == (
+        0, "2 of 2 points are valid; there are more than these 2\n")  # fmt: skip
+
+
+def test_a_file_that_makes_a_sweep_is_one_for_check_and_none_for_python(here):
+    (here / "conf" / "experiment").mkdir(parents=True)
+    text = "hydra:\n  mode: MULTIRUN\n  sweeper:\n    params: {seed: '3,-1'}\n"
+    (here / "conf" / "experiment" / "many.yaml").write_text(GLOBAL + text)
+    code, out, _ = run("check", "-cd", "conf", "experiment=many", *BASIC, *JOB)
+    assert (code, out.splitlines()[-1]) == (2, "1 of 2 points are valid")
+    assert (
+        run("check", "hydra.mode=MULTIRUN", "seed=5,-1", *BASIC, *JOB)[1].splitlines()[-1] == "1 of 2 points are valid"
+    )
+    for overrides in (["experiment=many", *BASIC], ["hydra.mode=MULTIRUN", "seed=5,6"]):
+        with pytest.raises(package.UserError, match="a sweep is a command: oarlock train -m"):
+            package.train([*overrides, *JOB], config_dir="conf")
+    assert [path.name for path in here.iterdir()] == ["conf"]
+
+
+NESTED = '''
+from dataclasses import field
+from oarlock import component, hookimpl
+
+@component
+class Inner:
+    """Inside.
+
+    Args:
+        beta: a number.
+    """
+    beta: float = 0.9
+
+@component
+class Outer:
+    """Has another.
+
+    Args:
+        inner: the other.
+    """
+    inner: Inner = field(default_factory=lambda: Inner(beta=0.5))
+
+def configure(parser):
+    commands = parser.add_subparsers(dest="what")
+    commands.add_parser("row").add_argument("--times", type=int, default=1)
+
+@hookimpl
+def register_components(register):
+    register("callback/outer", Outer)
+
+@hookimpl
+def register_commands(register):
+    register("crew", help="Has commands of its own.", configure=configure, run=lambda args: print(args.what, args.times))
+'''
+
+
+def test_what_a_component_s_field_holds_is_shown_with_its_own_values(ask, plugin):
+    shown, config, crew, helped = ask(plugin(NESTED), "show callback/outer", "train --cfg job callback=[outer]",
+                                      "crew row --times 3", "crew --help")  # fmt: skip
+    assert "callback.outer.inner.beta=0.5" in shown.out
+    assert yaml.safe_load(config.out)["callback"]["outer"]["inner"]["beta"] == 0.5
+    assert (crew.code, crew.out, crew.err) == (0, "row 3\n", "")
+    assert (helped.code, helped.err) == (0, "")
+    assert "{row}" in helped.out
+
+
 # --- sweeps
-
-
-# Hydra's own sweeper and launcher, which oarlock's replace by default: tests/plugins/sweeps is about those.
-BASIC = ["hydra/sweeper=basic", "hydra/launcher=basic"]
 
 
 def statuses(folder):

@@ -151,3 +151,24 @@ def test_a_run_whose_data_would_ask_now_has_its_classes_from_its_checkpoint(tmp_
     config = tmp_path / "many" / "config.yaml"
     config.write_text(config.read_text().replace("target_kind: classes\n", "target_kind: auto\n"))
     assert oarlock("evaluate", "many").returncode == 0
+
+
+def test_data_without_rows_to_measure_on_says_so_and_takes_others_in_any_order_of_words(tmp_path, oarlock):
+    rng = np.random.default_rng(0)
+    for name in ("rows", "others"):
+        np.savez(tmp_path / f"{name}.npz", inputs=rng.random((64, 2), "float32"), targets=np.arange(64) % 2)
+    job = ["data=arrays", "data.path=rows.npz", "data.valid_fraction=0", "data.test_fraction=0", "model=linear",
+           "trainer.epochs=1", "hydra.run.dir=run"]  # fmt: skip
+    assert oarlock("train", *job).returncode == 0
+    done = oarlock("evaluate", "run")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == ("error: evaluate run: its data has neither validation nor test rows. Choose --split train, or name "
+                           "rows of your own, as with data.test_path=FILE.\n")  # fmt: skip
+    found = [oarlock("evaluate", "run", *words, "--split", "test", "--json").stdout for words in
+             (["data.test_path=others.npz"], ["data=arrays", "data.path=rows.npz", "data.test_path=others.npz"],
+              ["data.path=rows.npz", "data.test_path=others.npz", "data=arrays"])]  # fmt: skip
+    assert len(set(found)) == 1
+    assert json.loads(found[0]).keys() == {"test/loss", "test/accuracy"}
+    done = oarlock("evaluate", "run", "data@data.base=arrays")
+    assert (done.returncode, done.stderr) == (
+        2, "error: data@data.base=arrays: here only key=value and group=option can be changed.\n")  # fmt: skip

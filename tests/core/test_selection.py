@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 import pytest
 
 from oarlock.errors import UserError
-from oarlock.selection import ALLOWED, AUTOLOAD, PLUGINS, Selection, read_selection, take_flags
+from oarlock.selection import ALLOWED, AUTOLOAD, PLUGINS, Selection, flags_of, read_selection, take_flags
 
 TRACE = """
 import pathlib
@@ -76,6 +76,8 @@ def test_the_list_says_where_a_plugin_is_from_and_what_it_fills(left_out):
         (["--no-autoload"], {}, "autoload is switched off"),
         ([], {AUTOLOAD: "1"}, "autoload is switched off"),
         (["-p", "no:stranger"], {}, "switched off by no:stranger"),
+        (["-pno:stranger"], {}, "switched off by no:stranger"),
+        (["-p=no:stranger"], {}, "switched off by no:stranger"),
         ([], {PLUGINS: "no:stranger"}, "switched off by no:stranger"),
         (["--allow-plugins", "oarlock-other"], {}, "oarlock-stranger is not on the allow-list"),
         ([], {ALLOWED: ""}, "oarlock-stranger is not on the allow-list"),
@@ -93,6 +95,7 @@ def test_what_is_left_out_is_not_even_imported(left_out, arguments, env, reason)
     [
         (["--allow-plugins", "Oarlock_Stranger,other"], {}),
         (["--no-autoload", "-p", "stranger_module"], {}),
+        (["--no-autoload", "-pstranger_module"], {}),
         ([], {AUTOLOAD: "1", PLUGINS: "stranger_module"}),
         ([], {AUTOLOAD: "0"}),
     ],
@@ -139,10 +142,26 @@ def test_a_plugins_command_keeps_its_own_flags(oarlock, stranger):
 
 
 def test_a_broken_flag_is_an_error_of_input(oarlock):
-    for words in (["plugins", "-p"], ["-p", "no:", "plugins"], ["plugins", "--allow-plugins", "a b"]):
+    bad = (["plugins", "-p"], ["-p", "no:", "plugins"], ["plugins", "-p="], ["plugins", "--allow-plugins"],
+           ["plugins", "--allow-plugins", "a b"])  # fmt: skip
+    for words in bad:
         done = oarlock(*words)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done
         assert "expected" in done.stderr
+
+
+def test_a_flag_that_chooses_plugins_is_not_lost_among_others(oarlock):
+    done = oarlock("train", "-mp", "no:trackers", "seed=0,1")
+    assert (done.returncode, done.stderr) == (
+        2, "error: oarlock train -p no:trackers: what chooses plugins is a word of its own: -p no:trackers, not one with "
+        "other flags.\n")  # fmt: skip
+
+
+@pytest.mark.parametrize("environment", [{ALLOWED: ""}, {ALLOWED: "a,b", AUTOLOAD: "1"}, {PLUGINS: "mine,no:other"}])
+def test_the_flags_of_an_environment_make_it_again(environment):
+    again = {}
+    assert take_flags(["train", *flags_of(environment)], {"train": 1}, again) == ["train"]
+    assert read_selection(again) == read_selection(environment)
 
 
 def test_flags_are_taken_anywhere_in_our_commands_and_before_others():

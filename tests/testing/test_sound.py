@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oarlock.testing import Subject, checks_for
+from oarlock.testing import Nonconforming, Subject, checks_for
 from tests.conftest import install
 
 FIELDS = r'''
@@ -51,6 +51,23 @@ SOUND = """
 from oarlock import Arrays, Data, component, hookimpl
 
 @component
+class Few:  # one batch of the kit's in an epoch
+    @hookimpl
+    def build_data(self):
+        import numpy as np
+        rng = np.random.default_rng(0)
+        rows = Arrays(rng.random((100, 4), "float32"), rng.integers(0, 3, 100))
+        return Data(rows, rows, class_names=["a", "b", "c"])
+
+@component
+class Tells:
+    prefix: str = "???"
+
+    @hookimpl
+    def on_epoch_end(self, run):
+        print(self.prefix)
+
+@component
 class Ramp:
     @hookimpl
     def build_schedule(self, learning_rate):
@@ -93,6 +110,8 @@ class Places:
 def register_components(register):
     register("schedule/ramp", Ramp)
     register("data/signals", Signals)
+    register("data/few", Few)
+    register("callback/tells", Tells)
     register("data/words", Words)
     register("task/tagging", Tagging)
     register("model/places", Places)
@@ -105,10 +124,13 @@ def register_components(register):
         ("schedule/ramp", (), "trains"),
         ("model/places", ("data=signals", "task=regression"), "gives_the_declared_shape"),
         ("model/places", ("data=words", "task=tagging"), "gives_the_declared_shape"),
+        ("callback/tells", ("callback.tells.prefix=hi",), "leaves_the_numbers_alone"),
+        ("data/few", (), "trains"),
+        ("data/few", (), "resumes_exactly"),
     ],
 )
 def test_what_is_sound_passes(tmp_path, monkeypatch, path, overrides, check):
-    """A rate that begins at 0; an output of the shape of a target, or with a class for each place of it."""
+    """A rate that begins at 0; an output of the shape of a target, or with a class for each place of it; few rows."""
     monkeypatch.syspath_prepend(str(install(tmp_path / "site", SOUND, "sound")))
     checks_for(path)[check](Subject(path, overrides, tmp_path / "runs"))
 
@@ -128,3 +150,10 @@ def test_an_item_of_another_type_in_a_list_of_lists_is_named(ask, plugin):
         assert answer.err.startswith(f"error: callback.fields.rows={typed}: ")
         assert "int is not a ListConfig, list or tuple" in answer.err
         assert len(answer.err.splitlines()) == 1
+
+
+def test_data_with_too_few_rows_for_the_kit_says_so(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(install(tmp_path / "site", SOUND, "sound")))
+    subject = Subject("data/few", ("trainer.batch_size=100", "trainer.epochs=1"), tmp_path / "runs")
+    with pytest.raises(Nonconforming, match=r"Give smaller batches: conformance\('data/few', 'trainer.batch_size=8'\)"):
+        checks_for("data/few")["resumes_exactly"](subject)

@@ -145,6 +145,12 @@ class Subject:
             return folder
         return self._train(folder, self.compose(*more))
 
+    def train_without(self, name: str) -> Path:
+        """Train a run like this one that has no option of the component's list group; returns its folder."""
+        words = self.override_list(f"{self.group}=[]")
+        others = [word for word in words if not word.lstrip("+~").startswith(f"{self.group}.")]
+        return self._train(self.scratch / name, config.compose(self.host, others, None).config)
+
     def _train(self, folder: Path, composed: DictConfig) -> Path:
         with quiet():
             new_run.train_config(self.host, composed, folder, number=False)

@@ -6,6 +6,7 @@ import datetime
 import keyword
 import re
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
@@ -27,14 +28,23 @@ def configure(parser):
 
 def run(args):
     name = args.name
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-        near = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_0123456789")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
+        near = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_").lstrip("_0123456789")
         raise UserError(f"new-plugin {name}: expected a name in lower case, with digits and underscores, such as "
                         f"'{near if near and near != name else f'my_{args.kind}'}'.")  # fmt: skip
     taken = args.host.registry.entries.get(f"{args.kind}/{name}")
     if taken is not None:
         raise UserError(f"new-plugin {name}: {taken.path} is there already, from {taken.plugin.package}. "
                         "Choose another name.")  # fmt: skip
+    plugin = next((one for one in args.host.plugins if one.name == name), None)
+    if plugin is not None:
+        raise UserError(f"new-plugin {name}: there is a plugin of this name already, from {plugin.package}. "
+                        f"Choose another name, such as 'my_{name}'.")  # fmt: skip
+    module = f"oarlock_{name}"
+    if find_spec(module) is not None:
+        raise UserError(
+            f"new-plugin {name}: there is a package {module} already. Choose another name, such as 'my_{name}'."
+        )
     folder = args.to or Path(f"oarlock-{name.replace('_', '-')}")
     if folder.exists():
         raise UserError(f"new-plugin {name}: {folder} exists already. Choose another place with --to.")

@@ -62,6 +62,7 @@ class Table:
 
     def _render(self, driver: Driver) -> Any:
         from rich.table import Table as RichTable
+        from rich.text import Text
 
         name = _objective(driver.trials)
         table = RichTable(title=_totals(driver.trials), title_justify="left", box=None, padding=(0, 2, 0, 0))
@@ -75,7 +76,7 @@ class Table:
             left = _duration((total - steps) / speed) if total and speed > 0 else ""
             value = trial.metrics.get(name)
             table.add_row(str(number), str(told.get("epoch", 0) + 1), f"{value:.4f}" if value is not None else "",
-                          f"{speed:.0f}" if speed else "starting", left, _values(trial))  # fmt: skip
+                          f"{speed:.0f}" if speed else "starting", left, Text(_values(trial)))  # fmt: skip
         return table
 
 

@@ -52,13 +52,12 @@ class Driver:
         UserError: another process holds the sweep, or it is another sweep than it was.
     """
 
-    running: dict[int, Worker]
-
     def __init__(
         self, folder: Path, options: Options, composer: Composer, sampler: str, limit: int | None, display: Display
     ) -> None:
         self.folder, self.options, self.display = folder, options, display
         self.interrupted = 0
+        self.running: dict[int, Worker] = {}
         self._killed: dict[int, str] = {}
         self._since: dict[int, float] = {}
         self._stops: Counter[int] = Counter()
@@ -164,8 +163,8 @@ class Driver:
                 del self._stops[trial.number]
                 kind, error = "failed", f"stopped by {error} {MOST_STOPS} times without an evaluation between"
         if kind == "done" and outcome is not None:
+            seconds = max(seconds, outcome.seconds)  # its own clock has what it took before it was taken up again
             if told is None:  # a worker without a driver had come to its end
-                seconds = outcome.seconds
                 self.trials.settle(outcome.monitor, outcome.directions)
             self._end(trial, outcome.status, "", seconds, outcome)
         elif kind == "interrupted" or (kind == "lost" and killed == ""):

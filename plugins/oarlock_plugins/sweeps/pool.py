@@ -110,8 +110,10 @@ class Pool:
         self._tell(worker, {"do": "train", "trial": trial, **job})
 
     def tell(self, trial: int, message: dict[str, Any]) -> None:
-        """Say something to the worker of a trial."""
-        self._tell(self.running[trial], message)
+        """Say something to the worker of a trial; it may have been lost since it was heard of last."""
+        worker = self.running.get(trial)
+        if worker is not None:
+            self._tell(worker, message)
 
     def kill(self, trial: int) -> None:
         """End the worker of a trial at once; the next `wait` says that it is lost."""

@@ -130,7 +130,7 @@ def _restore(trials: Trials) -> None:
         elif not failed and trial.status != "waiting":
             trials.put_back(trial, max(0, trial.attempts - 1), now=False)
     for number, found in sorted(trials.by_point.items()):
-        for evaluation, value in sorted(found[0].reports.items()):
+        for evaluation, value in sorted(found[0].reports.items()) if options.pruner != "none" else ():
             trials.tell_report(number, evaluation, value)
         if not trials.tell(number):
             trials.enqueue(number)

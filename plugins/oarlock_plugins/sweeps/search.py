@@ -95,6 +95,7 @@ class Search:
             if tuple(values.items()) not in self._seen:
                 params = self._composer.params(values)
                 return self._take(values, params, self._known(params))
+        self._limit = self._next  # to find that out takes a hundred points, which the study keeps
         return None
 
     def restore(self, point: Point) -> None:

@@ -119,7 +119,11 @@ class Sweep:
         """Run it; returns the exit code."""
         pool: Pool | None = None
         display = display_for(sys.stdout)
-        driver = Driver(folder, self.options, self.composer, self.sampler, self.trials, display)
+        try:
+            driver = Driver(folder, self.options, self.composer, self.sampler, self.trials, display)
+        except BaseException:
+            display.close()
+            raise
         try:
             if not driver.trials.has_more():
                 pass  # everything had ended; no worker is started for it
@@ -133,7 +137,7 @@ class Sweep:
         except UserError as error:
             if driver.trials.ledger.objectives or not self.options.objectives:
                 raise
-            raise UserError(f"{error}\nGo on with: {_resume(folder)} sweep.objective=…") from error
+            raise UserError(f"{error}\nGo on with: {self._resume(folder)} sweep.objective=…") from error
         finally:
             display.close()
             if pool is not None:
@@ -141,8 +145,13 @@ class Sweep:
             driver.close()
         say(summary(driver.trials))
         if driver.interrupted:
-            say(f"stopped by a signal; '{_resume(folder)}' continues it", sys.stderr)
+            say(f"stopped by a signal; '{self._resume(folder)}' continues it", sys.stderr)
         return driver.code
+
+    def _resume(self, folder: Path) -> str:
+        """What to type to go on with it, with the plugins that it was made with; where its files are it knows."""
+        flags = self.composer.flags[2 if self.composer.flags[:1] == ["--config-dir"] else 0 :]
+        return shlex.join(["oarlock", "resume", *flags, shown_path(folder)])
 
     def _run_batches(self, driver: Driver, launcher: Any) -> None:
         """With a launcher of Hydra's: it numbers the jobs of a batch itself, so a batch has numbers in a row."""
@@ -161,11 +170,6 @@ class Sweep:
 
 
 BATCH = 4
-
-
-def _resume(folder: Path) -> str:
-    """What to type to go on with it."""
-    return f"oarlock resume {shlex.quote(shown_path(folder))}"
 
 
 def _joined(value: Any) -> str:

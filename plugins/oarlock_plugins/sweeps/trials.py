@@ -63,11 +63,11 @@ class Trials:
 
     def next(self) -> Trial | None:
         """The next trial; None where there is none now."""
-        if self._queue:
-            return self._queue.popleft()
         seconds = self.options.timeout_seconds
         if seconds is not None and time.monotonic() - self.started > seconds:
             return None
+        if self._queue:
+            return self._queue.popleft()
         point = self.search.ask()
         if point is None:
             return None
@@ -184,7 +184,7 @@ class Trials:
             trial: the trial.
             status: one of ENDED.
             error: why it failed; ''.
-            seconds: how long its last attempt took.
+            seconds: how long it took, and before if it was taken up again.
             outcome: what its run left.
         """
         values = None

@@ -78,11 +78,12 @@ class Line:
 
     @contextlib.contextmanager
     def training(self, bare: bool) -> Iterator[None]:
-        self._training, self.stopping, self.bare = True, False, bare
+        # `stopping` may be set already: who asks for the end of a trial may do so just when it begins.
+        self._training, self.bare = True, bare
         try:
             yield
         finally:
-            self._training, self.bare, self.run = False, False, None
+            self._training, self.stopping, self.bare, self.run = False, False, False, None
 
     def interrupt(self) -> None:
         """Have the run saved and left after its present step."""

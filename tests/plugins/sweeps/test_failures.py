@@ -62,6 +62,20 @@ def test_a_failed_trial_is_taken_up_again_where_that_was_asked_for(sweeps):
     assert "from step 33" in log.read_text()
 
 
+def test_so_it_is_with_a_launcher_of_hydra_s(sweeps):
+    once = sweeps.folder / "once"
+    done = sweeps.run("train", "-p", "trouble", "-m", *JOB, "callback.trouble.how=raise", f"callback.trouble.once={once}",
+                      "trainer.checkpoint.every_epochs=1", "seed=0,1", "sweep.retries=1", "hydra/launcher=basic",
+                      "hydra.sweep.dir=s")  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert [(trial.status, trial.attempts) for trial in sweeps.trials().values()] == [
+        ("completed", 2),
+        ("completed", 1),
+    ]
+    assert sorted(path.name for path in (sweeps.folder / "s").iterdir() if path.name[0].isdigit()) == ["0", "1"]
+    assert "resuming s/0 from step 33" in done.stdout + done.stderr
+
+
 def test_of_many_failures_the_first_are_printed(sweeps):
     done = sweeps.run("train", "-m", "data=mnist", "data.root=nowhere", "seed=range(0,12)", "hydra.sweep.dir=s")
     assert done.returncode == 1

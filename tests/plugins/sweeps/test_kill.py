@@ -192,7 +192,7 @@ def test_a_second_signal_ends_it_at_once_and_it_can_still_go_on(sweeps):
     os.kill(driver.pid, signal.SIGINT)
     _, errors = driver.communicate(timeout=10)
     assert driver.returncode == 75
-    assert "'oarlock resume s' continues it" in errors
+    assert "'oarlock resume -p trouble s' continues it" in errors
     assert not sweeps.processes()
     done = sweeps.run("resume", "-p", "trouble", "s")
     assert done.returncode == 0, done.stdout
@@ -309,6 +309,15 @@ def test_a_trial_that_is_found_in_its_folder_has_taken_the_time_that_its_record_
     assert sweeps.run("resume", "s").returncode == 0
     trial = sweeps.trials()[number]
     assert trial.objective[1] == trial.seconds == sweeps.record(number)["times"]["seconds"] > 0
+
+
+def test_a_search_for_two_objectives_goes_on(sweeps):
+    sweep = ["-m", *JOB, "optimizer=sgd", "optimizer.learning_rate=tag(log,interval(1e-4,1e-1))", "sweep.trials=3",
+             "sweep.objective=[valid/accuracy,epochs]"]  # fmt: skip
+    assert sweeps.run("train", *sweep, "hydra.sweep.dir=s").returncode == 0
+    done = sweeps.run("resume", "s", "sweep.trials=5")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [trial.status for trial in sweeps.trials().values()] == ["completed"] * 5
 
 
 def test_the_names_of_the_objectives_are_found_again(sweeps):
@@ -458,6 +467,22 @@ def test_a_record_that_cannot_be_read(sweeps, name, text):
     done = sweeps.run("resume", "s")
     assert done.returncode == 2
     assert "sweep.json is not the record of a sweep" in done.stderr
+
+
+def test_what_a_resumed_sweep_was_told_it_knows_the_next_time(sweeps):
+    job = ["-m", *JOB, "optimizer=sgd", "optimizer.learning_rate=tag(log,interval(1e-4,1e-1))"]
+    assert sweeps.run("train", *job, "sweep.trials=2", "hydra.sweep.dir=s").returncode == 0
+    refused = sweeps.run("resume", "s", "sweep.trials=3", "sweep.seeds=2")
+    assert refused.returncode == 2, refused.stdout
+    assert len(sweeps.trials()) == 2
+    assert sweeps.run("resume", "s").returncode == 0
+    assert len(sweeps.trials()) == 2
+    assert sweeps.run("resume", "s", "sweep.trials=3").returncode == 0
+    assert json.loads((sweeps.folder / "s" / "sweep.json").read_text())["overrides"].count("sweep.trials=3") == 1
+    lines_without(sweeps, lambda event: event.get("number", 0) != 2)
+    assert len(sweeps.trials()) == 2
+    assert sweeps.run("resume", "s").returncode == 0
+    assert len(sweeps.trials()) == 3
 
 
 @pytest.mark.long

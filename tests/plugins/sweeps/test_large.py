@@ -58,7 +58,7 @@ def test_a_sweep_that_has_ended_can_be_asked_for_fewer_folders(sweeps):
 
 
 def test_with_seeds_the_best_point_keeps_its_folder_and_not_the_luckiest_trial(sweeps):
-    done = sweeps.run("train", "-m", JOB[1], "trainer.epochs=1", "optimizer.learning_rate=0.02,0.03", "sweep.seeds=3",
+    done = sweeps.run("train", "-m", JOB[1], "trainer.epochs=1", "optimizer.learning_rate=0.001,0.02", "sweep.seeds=3",
                       "sweep.keep=1", "hydra.sweep.dir=s")  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     trials = sweeps.trials()

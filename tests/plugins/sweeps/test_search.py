@@ -102,6 +102,16 @@ def test_a_finite_space_is_used_up_and_nothing_tried_twice(sampler, overrides):
     assert found.ask() is None
 
 
+@pytest.mark.parametrize("sampler", INSTALLED)
+def test_a_space_that_is_used_up_is_not_searched_again_and_again(sampler):
+    """While the last trials are trained a driver asks five times a second."""
+    found = make("optimizer=sgd,adam", "seed=1,2,3", sampler=sampler, trials=50)
+    assert len(drain(found)) == 6
+    known = len(found._study.trials)
+    assert [found.ask() for _ in range(5)] == [None] * 5
+    assert len(found._study.trials) == known
+
+
 def test_a_grid_is_asked_for_in_its_order_and_counted():
     found = make("a=1,2", "b=x,y,z", sampler="grid")
     assert found.total == 6

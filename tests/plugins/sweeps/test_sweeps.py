@@ -283,6 +283,15 @@ def test_the_timeout_lets_running_trials_end(sweeps):
     assert {trial.status for trial in sweeps.trials().values()} == {"completed"}
 
 
+def test_the_timeout_counts_for_each_seed_of_a_point(sweeps):
+    done = sweeps.run("train", "-p", "trouble", "-m", JOB[0], JOB[2], "callback=[trouble]", "callback.trouble.how=slow",
+                      "sweep.seeds=50", "hydra.launcher.slots=1", "sweep.timeout=3s", "hydra.sweep.dir=s")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    statuses = [trial.status for trial in sweeps.trials().values()]
+    assert 0 < statuses.count("completed") < 25
+    assert set(statuses) == {"completed", "waiting"}
+
+
 @pytest.mark.parametrize("sweeper", [[], ["hydra/sweeper=basic", "hydra/launcher=basic"]], ids=["search", "basic"])
 def test_a_reader_that_leaves_takes_no_trial_along_and_hides_no_failure(sweeps, sweeper):
     child = sweeps.start("train", "-m", *JOB, *sweeper, "optimizer=sgd", "optimizer.learning_rate=1e30,0.1", "seed=0,1",
