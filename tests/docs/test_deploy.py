@@ -104,7 +104,7 @@ def test_kubernetes_serves_behind_probes_and_a_token():
     pod, serve = containers()["serve"]
     port = {one["name"]: one["containerPort"] for one in serve["ports"]}
     assert port == {"http": 8000}
-    for probe, path in (("startupProbe", "ready"), ("readinessProbe", "ready"), ("livenessProbe", "live")):
+    for probe, path in (("startupProbe", "live"), ("readinessProbe", "ready"), ("livenessProbe", "live")):
         assert serve[probe]["httpGet"] == {"path": f"/v2/health/{path}", "port": "http"}
     assert serve["env"][0]["name"] == "OARLOCK_TOKEN"
     args = parsed(["serve", "/models", *serve["args"]])

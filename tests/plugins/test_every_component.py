@@ -47,7 +47,7 @@ OVERRIDES = {
     "data/digits": ("data=digits", "data.valid_fraction=0.3", "data.test_fraction=0.1", "data.split_seed=3"),
     "data/mnist": ("data=mnist", "data.root=ROOT", "data.valid_fraction=0.25", "data.split_seed=3"),
     "data/update": (
-        "data=update", "+data@data.base=digits", "data.rows=KEPT", "data.earlier=[]", "data.replay=0.1", "data.replay_seed=4",
+        "data=update", "+data@data.base=digits", "data.rows=KEPT", "data.earlier=[]", "data.replay=0.1", "data.replay_seed=4", "data.batch_size=20",
     ),
     "engine/static": ("engine=static",),
     "model/bn_mlp": ("model=bn_mlp", "model.widths=[9,8]", "model.epsilon=1e-3", "model.momentum=0.5",

@@ -70,13 +70,14 @@ class ArrayFiles:
             self._read(path, option) if path is not None else None
             for path, option in ((self.valid_path, "data.valid_path"), (self.test_path, "data.test_path"))
         )
+        names = self._classes([part.targets for part in (everything, valid, test) if part is not None])
+        everything = self._ready(everything, names, "path" if self.path is not None else "targets")
+        valid, test = self._ready(valid, names, "valid_path"), self._ready(test, names, "test_path")
         train, drawn_valid, drawn_test = split_rows(
             everything, 0 if valid is not None else self.valid_fraction,
             0 if test is not None else self.test_fraction, self.split_seed,
         )  # fmt: skip
-        parts = {"path": train, "valid_path": valid or drawn_valid, "test_path": test or drawn_test}
-        names = self._classes([part.targets for part in (everything, valid, test) if part is not None])
-        train, valid, test = [self._ready(part, names, option) for option, part in parts.items()]
+        valid, test = valid or drawn_valid, test or drawn_test
         shape = train.targets.shape[1:]
         return Data(
             train, valid, test, class_names=names, output_shape=None if names is not None else shape,

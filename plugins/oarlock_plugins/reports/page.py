@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import datetime
+import errno
 import hashlib
 import json
+import os
 import re
 import shlex
 from collections import Counter
@@ -30,6 +32,8 @@ def write_page(found: Collection, rows: Sequence[Row], target: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     target.parent.mkdir(parents=True, exist_ok=True)
     text = page(found, rows, target.parent)
     write_atomically(target, text.encode("utf-8", "backslashreplace").decode())

@@ -149,7 +149,8 @@ def publish(models: Path, name: str, fill: Callable[[Path], Any]) -> tuple[Path,
         with scratch_folder(model) as scratch:
             fill(scratch)
             while True:
-                version = max(versions(model), default=0) + 1
+                # The number of a withdrawn version stays taken when its folder is removed.
+                version = max([*versions(model), *withdrawn(model)], default=0) + 1
                 try:
                     seal(scratch, model / str(version))
                 except OSError:

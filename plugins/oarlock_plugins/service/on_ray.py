@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import importlib.util
 import logging
+import os
 import signal
 import threading
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                          help="grow where a replica has more than so many in flight (%(default)s)")  # fmt: skip
 
 
+def refuse_options(args: argparse.Namespace) -> None:
+    """Refuse what is for a cluster where there is none.
+
+    Raises:
+        UserError: there is such an option.
+    """
+    if args.on == "ray":
+        return
+    if args.cluster is not None:
+        raise UserError(f"serve: --address {args.cluster} is that of a Ray cluster, for --on ray; this process listens "
+                        "at --host and --port.")  # fmt: skip
+    for name, unset in (("replicas", 1), ("max_replicas", None), ("target_requests", 16)):
+        if (given := getattr(args, name)) != unset:
+            raise UserError(f"serve: --{name.replace('_', '-')} {given} is for --on ray; here --instances N computes "
+                            "side by side.")  # fmt: skip
+
+
 def serve(settings: Settings, args: argparse.Namespace) -> int:
     """Serve on Ray until a signal comes.
 
@@ -49,13 +67,17 @@ def serve(settings: Settings, args: argparse.Namespace) -> int:
     if any(importlib.util.find_spec(name) is None for name in ("ray", "grpc")):
         raise UserError("serve: --on ray needs Ray Serve, which is not installed.\npip install 'oarlock[ray-serve]'")
     from oarlock_plugins.sweeps.ray_cluster import Cluster
+    from oarlock_plugins.sweeps.slots import visible_gpus
 
+    gpus = visible_gpus(dict(os.environ)) if settings.device != "cpu" else []
+    if args.cluster is None:
+        _refuse_too_many(settings, args.replicas, len(gpus))
     port = _free(args.address, args.port)
     stop = threading.Event()
     for number in stop_signals():
         signal.signal(number, lambda *_: stop.set())
     try:
-        cluster = Cluster(args.cluster, ["0"] if settings.device.startswith("gpu") else [])
+        cluster = Cluster(args.cluster, gpus)
     except UserError as error:
         said = str(error).replace("hydra.launcher.address=", "serve: --address ").replace("the sweep", "the server")
         raise UserError(said) from error
@@ -68,6 +90,23 @@ def serve(settings: Settings, args: argparse.Namespace) -> int:
     finally:
         cluster.close()
     return Exit.DONE
+
+
+def _refuse_too_many(settings: Settings, replicas: int, gpus: int) -> None:
+    """Refuse replicas that never have room: Ray would wait for it.
+
+    Raises:
+        UserError: this machine has fewer cores or GPUs.
+    """
+    from oarlock_plugins.sweeps.slots import cores
+
+    each = settings.threads * settings.instances
+    if each * replicas > cores():
+        raise UserError(f"serve: --replicas {replicas} of {each} {'core' if each == 1 else 'cores'} each (--threads, --instances): "
+                        f"this machine has {cores()}.\nTake fewer, or a cluster: --address HOST:PORT.")  # fmt: skip
+    if settings.device != "cpu" and replicas > gpus:
+        raise UserError(f"serve: --device {settings.device} --replicas {replicas}: each takes a GPU, and this machine has "
+                        f"{gpus}.\nTake fewer, or a cluster: --address HOST:PORT.")  # fmt: skip
 
 
 def deployment(settings: Settings, replicas: int, max_replicas: int | None, target: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from oarlock_plugins.ranges import within
 
 
 class Accuracy:
-    """The share of rows whose largest logit is the target's class."""
+    """The share of targets, mostly one a row, whose class has the largest logit."""
 
     direction = "max"
 
@@ -20,7 +21,7 @@ class Accuracy:
 
     def reset(self):
         self._correct: Any = 0
-        self._rows = 0
+        self._targets = 0
 
     def update(self, output, batch):
         targets = batch.targets
@@ -32,10 +33,10 @@ class Accuracy:
             # Targets of shape [rows, 1], Paddle's custom, would otherwise be compared with every row.
             correct = (predicted == targets.reshape(predicted.shape)).sum()
         self._correct += correct
-        self._rows += batch.size
+        self._targets += math.prod(predicted.shape)
 
     def accumulate(self):
-        return int(self._correct) / self._rows
+        return int(self._correct) / self._targets
 
 
 @component

@@ -51,22 +51,26 @@ class MLflow(Tracker):
         uri = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
         with _alone_with(uri):
             self._client = MlflowClient(tracking_uri=uri)
-        noted = run.destination / NOTED
-        if noted.exists():
-            self._id = noted.read_text(encoding="utf-8").strip()
+        self._noted = run.destination / NOTED
+        if self._noted.exists():
+            self._id = self._noted.read_text(encoding="utf-8").strip()
             self._client.update_run(self._id, status="RUNNING")
             return
         tags = {"oarlock.folder": str(run.destination)}
         name = self.run_name or label(run)
         self._id = self._client.create_run(self._experiment(), run_name=name, tags=tags).info.run_id
         try:
-            if run.destination.is_dir():  # a trial that may get no folder is not resumed
-                noted.write_text(f"{self._id}\n", encoding="utf-8")
+            self._note()
             self._log_parameters(values)
         except Exception:
             with contextlib.suppress(Exception):  # what comes first is told
                 self.close("failed")
             raise
+
+    def _note(self):
+        """Write the number into the run's folder, where a resumed run finds it; a trial may get its folder later, or none."""
+        if self._noted.parent.is_dir() and not self._noted.exists():
+            self._noted.write_text(f"{self._id}\n", encoding="utf-8")
 
     def _experiment(self):
         """The number of the experiment; another process may make it at the same moment."""
@@ -92,10 +96,12 @@ class MLflow(Tracker):
     def write(self, row, step, time):
         from mlflow.entities import Metric
 
+        self._note()
         self._client.log_batch(self._id, [Metric(name, value, round(time * 1000), step) for name, value in row.items()])
 
     def close(self, status):
         self._client.set_terminated(self._id, STATUS.get(status, "FINISHED"))
+        self._note()
 
 
 @contextlib.contextmanager

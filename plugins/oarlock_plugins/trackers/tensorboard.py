@@ -51,6 +51,7 @@ class TensorBoard(Tracker):
         self._writer.flush()
 
     def close(self, status):
-        if status != "interrupted":
+        # One that failed may be resumed too; TensorBoard keeps the first end that it is told, and the writer knows success alone.
+        if status not in ("interrupted", "failed"):
             self._writer.file_writer.add_summary(self._session_end)
         self._writer.close()

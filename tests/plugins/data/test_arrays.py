@@ -231,6 +231,18 @@ def test_an_unknown_class_is_named_with_its_row(tmp_path):
         ArrayFiles(path=str(tmp_path / "rows.npz"), class_names=["cat", "dog"], **NO_SPLIT).build_data()
 
 
+def test_the_row_is_that_of_the_file_whatever_was_drawn(tmp_path):
+    targets = np.arange(200) % 2
+    targets[137] = -1
+    write(tmp_path / "rows.npz", rows=200, targets=targets)
+    with pytest.raises(oarlock.UserError, match=r"data\.path=\S+rows\.npz: row 137: -1 is no class"):
+        ArrayFiles(path=str(tmp_path / "rows.npz")).build_data()
+    np.save(tmp_path / "x.npy", np.ones((200, 2)))
+    np.save(tmp_path / "y.npy", targets)
+    with pytest.raises(oarlock.UserError, match=r"data\.targets=\S+y\.npy: row 137: -1 is no class"):
+        ArrayFiles(inputs=str(tmp_path / "x.npy"), targets=str(tmp_path / "y.npy")).build_data()
+
+
 def test_files_of_different_targets_are_refused(tmp_path):
     write(tmp_path / "rows.npz", targets=np.array(["a", "b"] * 10))
     write(tmp_path / "test.npz")

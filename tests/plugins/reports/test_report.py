@@ -316,6 +316,12 @@ def test_the_command(grid, ask):
 
 
 def test_a_place_that_cannot_be_written(grid, ask):
+    (answer,) = ask({}, f"report {grid} --html .")
+    assert answer.code == 2
+    assert answer.err.splitlines() == [
+        "error: report: . cannot be written: Is a directory.",
+        "Choose another place with --html FILE.",
+    ]
     (answer,) = ask({}, f"report {grid} --html {grid}/ledger.jsonl/page.html")
     assert answer.code == 2
     assert "page.html cannot be written" in answer.err

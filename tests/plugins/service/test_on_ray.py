@@ -13,6 +13,7 @@ import pytest
 
 from oarlock_plugins.service import models
 from oarlock_plugins.sweeps.processes import processes_of
+from oarlock_plugins.sweeps.slots import cores
 from tests.conftest import command, environment
 from tests.plugins.service.server.bundles import Network, publish
 
@@ -103,3 +104,17 @@ def test_more_replicas_under_load_are_an_option(tmp_path):
     assert (fixed.num_replicas, fixed.ray_actor_options["num_cpus"]) == (2, 6)
     growing = deployment(settings, 1, 4, 8)._bound_deployment._deployment_config.autoscaling_config
     assert (growing.min_replicas, growing.max_replicas, growing.target_ongoing_requests) == (1, 4, 8)
+
+
+def test_more_replicas_than_there_is_room_for_are_refused(oarlock, tmp_path):
+    """Ray would wait for it, without a word."""
+    publish(tmp_path / "models")
+    many = cores() + 1
+    done = oarlock("serve", "models", "--on", "ray", "--replicas", many, "--port", 0)
+    assert done.returncode == 2
+    assert (
+        f"serve: --replicas {many} of 1 core each (--threads, --instances): this machine has {cores()}." in done.stderr
+    )
+    done = oarlock("serve", "models", "--on", "ray", "--device", "gpu", "--port", 0, env={"CUDA_VISIBLE_DEVICES": ""})
+    assert done.returncode == 2
+    assert "--device gpu --replicas 1: each takes a GPU, and this machine has 0." in done.stderr

@@ -217,6 +217,33 @@ def test_faulty_rows_stop_nobody(exported, digits, answers, oarlock, tmp_path):
     assert np.isnan(probabilities[[row for row in range(12) if row not in sound]]).all()
 
 
+def test_a_line_that_is_none_of_csv_is_a_fault_of_its_row(exported, digits, answers, oarlock, tmp_path):
+    lines = [",".join(map(str, row)) for row in digits[:4].reshape(4, -1)]
+    lines[1] = lines[1].replace(",", "\r,", 1)
+    lines[2] = lines[2].replace(",", f',"{"1" * 200_000}",', 1)
+    (tmp_path / "in.csv").write_bytes("\n".join([HEADER, *lines]).encode())
+    done = oarlock("predict", exported, "--input", "in.csv", "--output", "out.csv")
+    assert (done.returncode, done.stdout) == (1, "out.csv: 4 rows\n")
+    with (tmp_path / "out.csv.errors.csv").open() as file:
+        assert [*csv.reader(file)][1:] == [
+            ["in.csv", "2", "line 3: it is no line of a CSV file, as with a carriage return in the middle"],
+            ["in.csv", "3", "line 4: it has 65 fields, expected 64"],
+        ]
+    classes, _ = read(tmp_path / "out.csv")
+    assert [classes[row] for row in (0, 3)] == [*answers["class"][[0, 3]]]
+
+
+def test_a_table_is_refused_for_a_model_of_any_length(each_step, oarlock, tmp_path):
+    run, env = each_step
+    (tmp_path / "in.csv").write_text("inputs\n1\n")
+    pyarrow.parquet.write_table(pyarrow.table({"inputs": [[1.0, 2.0], [3.0, 4.0]]}), tmp_path / "in.parquet")
+    for name in ("in.csv", "in.parquet"):
+        done = oarlock("predict", run.parent / "bundle", "--input", name, "--output", "out.npz", env=env)
+        assert (done.returncode, done.stderr) == (
+            2, f"error: --input {name}: the model's inputs may have any length; a table cannot hold that.\n"
+            "Give .npy or .npz files.\n")  # fmt: skip
+
+
 def test_faulty_rows_of_arrays_and_of_parquet(exported, digits, answers, oarlock, tmp_path):
     rows = digits[:6].astype("float64")
     rows[2, 1, 1] = np.inf

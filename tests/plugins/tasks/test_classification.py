@@ -48,6 +48,16 @@ def test_accuracy_is_over_all_rows_of_batches_of_any_size(column):
     assert metric.accumulate() == right / 38
 
 
+def test_accuracy_is_over_all_places_where_a_row_has_several():
+    rng = np.random.default_rng(0)
+    metric, right = Accuracy(), 0
+    for count in (4, 3):
+        logits, targets = rng.normal(size=(count, 6, 5)).astype("float32"), rng.integers(0, 5, size=(count, 6))
+        right += (logits.argmax(axis=-1) == targets).sum()
+        metric.update(paddle.to_tensor(logits), Batch(paddle.to_tensor(logits), paddle.to_tensor(targets)))
+    assert metric.accumulate() == right / 42
+
+
 def test_an_evaluation_is_the_mean_over_the_rows(train):
     """In batches of 100, whose last has 60 rows, and with the weights that the run returns."""
     run = train("trainer.max_steps=20", "trainer.evaluation_batch_size=100")

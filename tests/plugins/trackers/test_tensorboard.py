@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
 from tests.plugins.trackers.runs import ENDS, JOB, rows_of
 
@@ -36,7 +36,22 @@ def test_numbers_and_options(oarlock, tmp_path):
     assert begin.hparams["callback.tensorboard.directory"].string_value == "None"
     names = plugin_data_pb2.HParamsPluginData.FromString(content["_hparams_/experiment"]).experiment.metric_infos
     assert {"valid/accuracy", "test/loss", "train/loss"} <= {one.name.tag for one in names}
-    assert "_hparams_/session_end_info" in content
+    assert ended(content) == api_pb2.STATUS_SUCCESS
+
+
+def ended(content):
+    end = plugin_data_pb2.HParamsPluginData.FromString(content["_hparams_/session_end_info"])
+    return end.session_end_info.status
+
+
+def test_a_run_that_failed_is_not_shown_as_a_success(oarlock, tmp_path):
+    done = oarlock(
+        "train", *JOB, "+callback=tensorboard", "optimizer=sgd", "optimizer.learning_rate=1e30", "hydra.run.dir=run"
+    )
+    assert done.returncode == 1
+    _, events = read(tmp_path / "run" / "tensorboard")
+    assert "_hparams_/session_start_info" in (content := events.PluginTagToContent("hparams"))
+    assert "_hparams_/session_end_info" not in content
 
 
 @pytest.mark.parametrize("epochs", [2, 50], ids=["from a checkpoint", "from the start"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -60,6 +61,8 @@ class ArraySink:
                     archive.open(f"{spec.name}.npy", "w", force_zip64=True) as member,
                 ):
                     shutil.copyfileobj(array, member, 1 << 20)
+        with whole.open("rb") as written:
+            os.fsync(written.fileno())  # the parts are deleted then
         return whole
 
 

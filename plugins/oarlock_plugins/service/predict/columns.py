@@ -19,6 +19,18 @@ def value_names(name: str, shape: Sequence[int], labels: Sequence[str] | None = 
     return [f"{name}_{end}" for end in ends]
 
 
+def refuse_any_length(path: Path, inputs: Sequence[TensorSpec]) -> None:
+    """Refuse a table for a model whose rows may have any length.
+
+    Raises:
+        UserError: it is such a model.
+    """
+    for spec in inputs:
+        if -1 in spec.shape:
+            raise UserError(f"--input {path}: the model's {spec.name} may have any length; a table cannot hold that.\n"
+                            "Give .npy or .npz files.")  # fmt: skip
+
+
 def choose_columns(
     path: Path,
     header: Sequence[str],
@@ -41,10 +53,7 @@ def choose_columns(
     Raises:
         UserError: there is no such column, or their number is not that of the model's values.
     """
-    for spec in inputs:
-        if -1 in spec.shape:
-            raise UserError(f"--input {path}: the model's {spec.name} may have any length; a table cannot hold that.\n"
-                            "Give .npy or .npz files.")  # fmt: skip
+    refuse_any_length(path, inputs)
     names = [name for spec in inputs for name in value_names(spec.name, spec.shape)]
     if asked is not None:
         places = [place for name in asked for place in _places(path, header, name)]

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from oarlock_plugins.service.predict.answers import batch_rows, settled
     from oarlock_plugins.service.predict.journal import Journal, describe_job, partial_folder, working_folder
     from oarlock_plugins.service.predict.sinks import make_sink
-    from oarlock_plugins.service.predict.work import Stopped, predict
+    from oarlock_plugins.service.predict.work import Stopped, predict, stop_requested
 
     require(args)
     try:
@@ -63,8 +63,11 @@ def run(args: argparse.Namespace) -> int:
                 print(f"going on behind row {journal.progress['total']:,}", file=sys.stderr, flush=True)
             if not journal.finished:
                 predict(journal, sink, files, engines, outputs, batch_rows(bundle.inputs))
-            unchanged(args, bundle, options, job)
-            journal.finish()
+            with (
+                stop_requested()
+            ):  # all is answered and saved; to put it together is no work to be stopped in the middle
+                unchanged(args, bundle, options, job)
+                journal.finish()
         except Stopped as stop:
             print(f"stopped by {stop}, saved behind row {journal.progress['total']:,}; the same command goes on",
                   file=sys.stderr, flush=True)  # fmt: skip

@@ -19,6 +19,7 @@ from oarlock_plugins.service.predict.rows import Parsed, checked
 from oarlock_plugins.service.predict.sources import BLOCK_BYTES, TableOptions
 
 LONGEST_LINE = 64 << 20
+UNREADABLE = "it is no line of a CSV file, as with a carriage return in the middle"
 # What a type is first read as, and then, since 3.0 is a whole number too.
 READ_AS = {"float16": ("float32",), "float32": ("float32",), "float64": ("float64",), "bool": ("float64",),
            "int64": ("int64",), "uint64": ("uint64",)}  # fmt: skip
@@ -33,6 +34,7 @@ class CsvFile:
 
     def __init__(self, path: Path, inputs: Sequence[TensorSpec], options: TableOptions) -> None:
         self._path, self.inputs, self._delimiter = path, inputs, options.delimiter
+        csv.field_size_limit(LONGEST_LINE)
         self._bytes = path.stat().st_size
         with path.open("rb") as file:
             first = file.readline(LONGEST_LINE)
@@ -182,8 +184,10 @@ class CsvFile:
             count = line.count(self._delimiter.encode()) + 1
         elif line.count(b'"') % 2:
             return "a quoted field does not end on its line"
+        elif (fields := self._fields(line)) is None:
+            return UNREADABLE
         else:
-            count = len(self._fields(line))
+            count = len(fields)
         return (
             f"it has {count} {'field' if count == 1 else 'fields'}, expected {self._width}"
             if count != self._width
@@ -195,6 +199,8 @@ class CsvFile:
         if not _has_hexadecimal(line):
             return ""
         fields = self._fields(line)
+        if fields is None:
+            return UNREADABLE
         return self._unreadable(line) if any(_has_hexadecimal(fields[place].encode()) for place in self._places) else ""
 
     def _unreadable(self, line: bytes) -> str:
@@ -203,6 +209,8 @@ class CsvFile:
     def _no_number(self, line: bytes) -> str:
         """Which field of a line is no number; '' where all are."""
         fields = self._fields(line)
+        if fields is None:
+            return UNREADABLE
         for place in self._places:
             if place < len(fields) and not _is_number(fields[place]):
                 text = fields[place].strip()
@@ -211,8 +219,13 @@ class CsvFile:
                 )
         return ""
 
-    def _fields(self, line: bytes) -> list[str]:
-        return next(csv.reader([line.decode("utf-8", "replace").replace("\x00", "\\0")], delimiter=self._delimiter), [])
+    def _fields(self, line: bytes) -> list[str] | None:
+        """The fields of a line; None where it is none of CSV's."""
+        text = line.decode("utf-8", "replace").replace("\x00", "\\0")
+        try:
+            return next(csv.reader([text], delimiter=self._delimiter), [])
+        except csv.Error:
+            return None
 
 
 def _has_hexadecimal(text: bytes) -> bool:

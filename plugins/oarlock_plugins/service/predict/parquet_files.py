@@ -11,7 +11,7 @@ import numpy as np
 from oarlock import UserError
 from oarlock_plugins.data.npy_files import first_line
 from oarlock_plugins.service.bundle import TensorSpec
-from oarlock_plugins.service.predict.columns import choose_columns
+from oarlock_plugins.service.predict.columns import choose_columns, refuse_any_length
 from oarlock_plugins.service.predict.rows import Parsed, checked, convert, numeric
 from oarlock_plugins.service.predict.sources import BLOCK_BYTES, TableOptions
 
@@ -36,6 +36,7 @@ class ParquetFile:
             raise
         except Exception as error:  # whatever Arrow raises about a damaged file
             raise UserError(f"--input {path}: not a Parquet file: {first_line(error)}") from error
+        refuse_any_length(path, inputs)
         self.rows: int = self._file.metadata.num_rows
         self._columns = self._find_columns(options)
         values = sum(int(np.prod(spec.shape, dtype=int)) for spec in inputs)

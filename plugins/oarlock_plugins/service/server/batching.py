@@ -52,11 +52,13 @@ class Waiting:
 
     Attributes:
         key: requests with another one cannot share its batch.
+        size: how many numbers its inputs have.
         deadline: as `time.monotonic` counts.
     """
 
     request: InferRequest
     key: tuple[tuple[int, ...], ...]
+    size: int
     deadline: float
     answer: Answer
 
@@ -87,7 +89,7 @@ class Batcher:
         self._allowed = max(settings.max_batch_rows, LEAST)
         self.rows = 0  # that wait
         self._engines = list(engines)  # that nobody uses now
-        self._seconds: dict[int, float] = {}  # of a batch, by the binary magnitude of its rows
+        self._seconds: dict[int, float] = {}  # of a batch, by the binary magnitude of its inputs' size
         self._turn_due = False
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in engines]
         for thread in self._threads:
@@ -127,8 +129,9 @@ class Batcher:
         if self.rows and self.rows + request.rows > self._settings.max_queue_rows:
             raise overloaded("too many rows wait for this model", "queue_full")
         # In the model's order, whatever that of the request is.
-        key = tuple([request.inputs[name].shape[1:] for name in self._names])
-        one = Waiting(request, key, deadline, answer)
+        arrays = [request.inputs[name] for name in self._names]
+        one = Waiting(request, tuple([array.shape[1:] for array in arrays]), sum([array.size for array in arrays]),
+                      deadline, answer)  # fmt: skip
         with self._lock:
             self._waiting.append(one)
             self.rows += request.rows
@@ -193,8 +196,7 @@ class Batcher:
         with self._lock:
             if not self._idle or not self._waiting:
                 return
-            rows = min(self.rows, self._settings.max_batch_rows)
-            quick = self._seconds.get(rows.bit_length(), 1.0) < _QUICK_SECONDS
+            quick = self._seconds.get(self._next_size().bit_length(), 1.0) < _QUICK_SECONDS
             if quick:
                 batch = self._take()
                 # An idle thread has no engine, so there is one more than threads that compute.
@@ -214,6 +216,16 @@ class Batcher:
         if more and not self._turn_due:
             self._turn_due = True
             self._loop.call_soon(self._turn)
+
+    def _next_size(self) -> int:
+        """How many numbers the next batch may have; with the lock held."""
+        rows = size = 0
+        for one in self._waiting:
+            rows += one.request.rows
+            if size and rows > self._settings.max_batch_rows:
+                break
+            size += one.size
+        return size
 
     def _work(self) -> None:
         while True:
@@ -242,7 +254,7 @@ class Batcher:
         rows = sum(one.request.rows for one in batch)
         self._on_batch(rows, seconds)
         # The least counts: a thread that had to wait for the interpreter says nothing of the engine.
-        size = rows.bit_length()
+        size = sum([one.size for one in batch]).bit_length()
         known = self._seconds.get(size, seconds)
         self._seconds[size] = min(seconds, known + _WEIGHT * (seconds - known))
         for one, answer in zip(batch, answers, strict=True):

@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     models.refuse_part(args.models, "serve: ")
     models.refuse_runs(args.models, "serve: ")
     try:
+        from oarlock_plugins.service import engines
         from oarlock_plugins.service.server.app import build_app
         from oarlock_plugins.service.server.logs import Log
         from oarlock_plugins.service.server.running import listen
@@ -77,8 +78,11 @@ def run(args: argparse.Namespace) -> int:
     fields = {key: value for key, value in settings_of.items() if key in Settings.__dataclass_fields__}
     settings = Settings(**{**fields, "token": token})
     _check_engine(settings.engine)
+    engines.gpu_of(settings.device, "serve: --device ")
+    on_ray.refuse_options(args)
     if args.on == "ray":
         return on_ray.serve(settings, args)
+    engines.check_device(settings.engine, settings.device, "serve: --device ")
     listener = listen(args.address, args.port)
     log = Log(args.log_format)
     host, port = listener.getsockname()[:2]

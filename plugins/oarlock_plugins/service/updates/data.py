@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from oarlock import Arrays, UserError, component, hookimpl
 
@@ -21,6 +21,7 @@ class UpdateData:
         earlier: the files of the updates before, the oldest first.
         replay: share of the rows of before, those of `base` and of `earlier`, that is trained on again.
         replay_seed: the seed that they are drawn with.
+        batch_size: what trainer.batch_size would be if there were as many rows; an update of this one has it again.
     """
 
     base: Any = None
@@ -28,6 +29,7 @@ class UpdateData:
     earlier: list[str] = field(default_factory=list)
     replay: float = 0.0
     replay_seed: int = 0
+    batch_size: Optional[int] = None
 
     def __post_init__(self):
         if not 0 <= self.replay <= 1:

@@ -49,10 +49,13 @@ def planned(
         if isinstance(values["optimizer"].get("learning_rate"), float):
             values["optimizer"]["learning_rate"] *= RATE
     *earlier, newest = map(str, rows)
-    values["data"] = {"base": base, "rows": newest, "earlier": earlier, "replay": replay, "replay_seed": seed}
+    # An epoch of few rows would not have one whole batch; the next update may have more.
+    wanted = (None if first else values["data"].get("batch_size")) or values["trainer"]["batch_size"]
+    values["trainer"]["batch_size"] = min(wanted, count)
+    given = any(override.lstrip("+").startswith("trainer.batch_size=") for override in overrides)
+    values["data"] = {"base": base, "rows": newest, "earlier": earlier, "replay": replay, "replay_seed": seed,
+                      "batch_size": wanted if wanted > count and not given else None}  # fmt: skip
     values["trainer"]["init_from"] = str(source)
-    # An epoch of few rows would not have one whole batch.
-    values["trainer"]["batch_size"] = min(values["trainer"]["batch_size"], count)
     callbacks = {name: options for name, options in (values.get("callback") or {}).items() if name != FROZEN}
     components.pop(f"callback.{FROZEN}", None)
     if frozen:

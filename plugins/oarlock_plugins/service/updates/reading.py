@@ -36,7 +36,12 @@ class Reader:
         self._base, self._data, self._inputs = base, data, inputs
 
     def read(self, paths: Sequence[Path], option: str, targets: Path | None = None) -> Arrays | None:
-        """The rows of files, and of the files in folders; None where there is not one row.
+        """The rows of all files, as of `read_files`; None where there is not one row."""
+        parts = self.read_files(paths, option, targets)
+        return joined(parts) if parts else None
+
+    def read_files(self, paths: Sequence[Path], option: str, targets: Path | None = None) -> list[Arrays]:
+        """The rows of each file, and of each in the folders; those without rows are left out.
 
         Args:
             paths: files and folders.
@@ -57,7 +62,7 @@ class Reader:
                 warn(str(error))
                 continue
             parts.append(self._fitted(raw, f"{option} {path}", where))
-        return joined(parts) if parts else None
+        return parts
 
     def _raw(self, path: Path, option: str, targets: Path | None) -> tuple[Arrays, Callable[[int], str]]:
         def row(number: int) -> str:
@@ -158,12 +163,15 @@ def _fit(array: np.ndarray, spec: TensorSpec, name: str) -> np.ndarray:
 
 
 def _numbers(targets: np.ndarray, dtype: Any, where: Callable[[int], str]) -> np.ndarray:
+    whole = not np.issubdtype(np.dtype(dtype), np.floating)
     try:
         with np.errstate(invalid="ignore", over="ignore"):
             numbers = targets.astype(dtype)
     except ValueError as error:
-        raise UserError(f"{where(0)}: {error}.") from error
-    whole = not np.issubdtype(numbers.dtype, np.floating)
+        row = next((row for row, target in enumerate(targets) if not _is_number(target, dtype)), 0)
+        raise UserError(
+            f"{where(row)}: the target is '{targets[row]}'; expected a {'whole' if whole else 'finite'} number."
+        ) from error
     sound = numbers == targets if whole and targets.dtype.kind in "biuf" else np.isfinite(numbers)
     if not sound.all():
         row = int(np.argmin(sound.reshape(len(numbers), -1).all(axis=1)))
@@ -171,3 +179,11 @@ def _numbers(targets: np.ndarray, dtype: Any, where: Callable[[int], str]) -> np
             f"{where(row)}: the target is '{targets[row]}'; expected a {'whole' if whole else 'finite'} number."
         )
     return numbers
+
+
+def _is_number(target: Any, dtype: Any) -> bool:
+    try:
+        np.asarray(target).astype(dtype)
+    except ValueError:
+        return False
+    return True

@@ -72,6 +72,11 @@ def fingerprints(rows: Arrays, targets: bool = True) -> list[bytes]:
     return sums
 
 
+def mark(rows: Arrays) -> str:
+    """A sum of all rows in their order, by which a whole file is known again."""
+    return hashlib.blake2b(b"".join(fingerprints(rows)), digest_size=16).hexdigest()
+
+
 def can_be_told_apart(parts: Sequence[Arrays]) -> bool:
     """Whether rows are known by their inputs: of those of a few discrete columns many are equal, and yet not the same.
 
@@ -85,6 +90,29 @@ def can_be_told_apart(parts: Sequence[Arrays]) -> bool:
             return False
         seen |= found
     return True
+
+
+def new_files(parts: Sequence[Arrays], known: set[str], held_out: set[str]) -> tuple[list[Arrays], int, int]:
+    """Which files are new, where rows cannot be told apart.
+
+    Args:
+        parts: the rows of each.
+        known, held_out: marks of what was trained on already, and of what must not be trained on.
+
+    Returns:
+        the rows of the new ones; how many rows were known, or brought twice; how many are held out.
+    """
+    new, seen, rows_known, rows_held = [], set(known), 0, 0
+    for part in parts:
+        its = mark(part)
+        if its in held_out:
+            rows_held += len(part)
+        elif its in seen:
+            rows_known += len(part)
+        else:
+            seen.add(its)
+            new.append(part)
+    return new, rows_known, rows_held
 
 
 def new_among(rows: Arrays, known: Iterable[Arrays], held_out: Iterable[Arrays]) -> tuple[Arrays | None, int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,19 @@ import numpy as np
 
 from oarlock import Arrays, Experiment, Run, UserError, load_experiment, load_run, warn
 from oarlock_plugins.service.bundle import Bundle
+from oarlock_plugins.service.export.writing import ON_CPU
 from oarlock_plugins.service.updates import compare, plan, store
 from oarlock_plugins.service.updates.live import live
 from oarlock_plugins.service.updates.reading import Reader
-from oarlock_plugins.service.updates.rows import can_be_told_apart, check_shapes, drawn, fingerprints, joined, new_among
+from oarlock_plugins.service.updates.rows import (
+    can_be_told_apart,
+    check_shapes,
+    drawn,
+    joined,
+    mark,
+    new_among,
+    new_files,
+)
 
 # Where the rows of the first run are at hand, all of them are gone through again.
 REPLAY = 1.0
@@ -60,6 +70,7 @@ class Start:
         new: those that are new, or None.
         known, held: how many were learned from already, and how many are held out.
         replay, replayed: the share of the rows of before, and how many that makes.
+        marks: of the files that the new rows are from, where rows cannot be told apart.
     """
 
     version: int
@@ -75,6 +86,7 @@ class Start:
     held: int
     replay: float
     replayed: int
+    marks: Sequence[str]
 
 
 def find_start(model: Path, options: Options) -> Start:
@@ -90,7 +102,7 @@ def find_start(model: Path, options: Options) -> Start:
     files = [store.here(model, path) for path in (*recorded["earlier"], recorded["rows"])] if updated else []
     overrides = plan.of_live(experiment, options.overrides, files)
     try:
-        run = load_run(bundle.run, overrides)
+        run = load_run(bundle.run, [*overrides, *ON_CPU])
     except UserError as error:
         raise UserError(f"{error}\nThat is the run of {model.name} version {version}. Where its data is now, "
                         "say with data.base.…, such as data.base.path=FILE.") from error  # fmt: skip
@@ -104,8 +116,9 @@ def find_start(model: Path, options: Options) -> Start:
         raise UserError(f"{model.name}: the rows that it learned from have {have}; an update takes rows with one array of them.\n"
                         "Train with the new rows and export again.")  # fmt: skip
     reader = Reader(base, first, bundle.inputs)
-    split, held_out = _hold_out(run, reader, options)
-    brought = reader.read(options.data, "--data", options.targets)
+    split, held_out, held_files = _hold_out(run, reader, options)
+    parts = reader.read_files(options.data, "--data", options.targets)
+    brought = joined(parts) if parts else None
     if not isinstance(held_out, Arrays):
         warn(f"{model.name}: its {split} rows are not in memory, so those of them that are brought are learned. "
              "Bring none of them, or name rows of your own: --holdout FILE.")  # fmt: skip
@@ -117,32 +130,33 @@ def find_start(model: Path, options: Options) -> Start:
         raise UserError(
             f"--replay {replay:g}: the training rows of the first run are not in memory; choose --replay 0."
         )
-    new, known, held = None, 0, 0
+    new, known, held, marks = None, 0, 0, []
     if brought is not None:
         splits = [part for part in (first.valid, first.test) if isinstance(part, Arrays)]
         if can_be_told_apart([*of_base, *splits]):
             forbidden = [*splits, *([held_out] if isinstance(held_out, Arrays) else [])]
             new, known, held = new_among(brought, before, forbidden)
-        else:  # equal rows are then not the same row; what was brought before is known as a whole
-            same = any(np.array_equal(fingerprints(brought), fingerprints(one)) for one in before)
-            new, known = (None, len(brought)) if same else (brought, 0)
+        else:  # equal rows are then not the same row; what was brought before is known by whole files
+            learned = {*map(mark, before), *chain.from_iterable(map(store.marks_of, files))}
+            of_new, known, held = new_files(parts, learned, set(map(mark, held_files)))
+            new, marks = joined(of_new) if of_new else None, list(map(mark, of_new))
     if replay and new is not None:
         check_shapes([new, *before])
     replayed = len(drawn(joined(before), replay, version)) if replay else 0
     return Start(version, bundle, experiment, run, files, split, held_out, len(brought) if brought is not None else 0, new,
-                 known, held, replay, replayed)  # fmt: skip
+                 known, held, replay, replayed, marks)  # fmt: skip
 
 
-def _hold_out(run: Run, reader: Reader, options: Options) -> tuple[str, Any]:
-    """What to compare on, and what it is called."""
+def _hold_out(run: Run, reader: Reader, options: Options) -> tuple[str, Any, list[Arrays]]:
+    """What to compare on is called, its rows, and the files that were named for it."""
     if options.holdout:
-        rows = reader.read(options.holdout, "--holdout")
-        if rows is None:
+        parts = reader.read_files(options.holdout, "--holdout")
+        if not parts:
             raise UserError(f"--holdout {' '.join(map(str, options.holdout))}: there are no rows to compare on.")
-        return "--holdout", rows
+        return "--holdout", joined(parts), parts
     for split in ("test", "valid"):
         if getattr(run.data, split) is not None:
-            return split, getattr(run.data, split)
+            return split, getattr(run.data, split), []
     raise UserError(
         "The data of the run has neither test nor validation rows; name rows to compare on: --holdout FILE."
     )

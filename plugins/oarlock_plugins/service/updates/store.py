@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,21 @@ import numpy as np
 from oarlock import Arrays, UserError, scratch_folder, shown_path
 
 ROWS = Path("updates") / "rows"
-TARGETS, SINGLE, NAMED = "targets", "inputs", "inputs/"
+TARGETS, SINGLE, NAMED, MARKS = "targets", "inputs", "inputs/", "marks"
 
 
-def keep(model: Path, rows: Arrays) -> Path:
+def keep(model: Path, rows: Arrays, marks: Sequence[str] = ()) -> Path:
     """Write rows to a file that is named by what is in it.
+
+    Args:
+        model: the model's folder.
+        rows: the rows.
+        marks: of the files that they are from, where they are known again by whole files.
 
     Raises:
         OSError: the disk is full or not writable.
     """
-    arrays: dict[str, Any] = _arrays(rows)
+    arrays: dict[str, Any] = {**_arrays(rows), **({MARKS: np.array(marks)} if marks else {})}
     target = model / ROWS / f"{_digest(arrays)}.npz"
     if not target.is_file():
         with scratch_folder(target.parent, "rows") as scratch:
@@ -40,6 +45,23 @@ def kept(path: Path) -> Arrays:
     Raises:
         UserError: it is not there, or not what was written.
     """
+    arrays = _read(path)
+    arrays.pop(MARKS, None)
+    targets = arrays.pop(TARGETS)
+    named = {name.removeprefix(NAMED): array for name, array in arrays.items() if name.startswith(NAMED)}
+    return Arrays(named or arrays[SINGLE], targets)
+
+
+def marks_of(path: Path) -> set[str]:
+    """The marks of the files that such a file's rows are from; none where rows were told apart.
+
+    Raises:
+        UserError: as of `kept`.
+    """
+    return set(_read(path).get(MARKS, np.array([], str)).tolist())
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file:
             stored = np.load(file, allow_pickle=False)
@@ -51,9 +73,7 @@ def kept(path: Path) -> Arrays:
         sound = False
     if not sound:
         raise UserError(f"{shown_path(path)}: the rows of an update are kept there; it is damaged.")
-    targets = arrays.pop(TARGETS)
-    named = {name.removeprefix(NAMED): array for name, array in arrays.items() if name.startswith(NAMED)}
-    return Arrays(named or arrays[SINGLE], targets)
+    return arrays
 
 
 def here(model: Path, path: str) -> Path:

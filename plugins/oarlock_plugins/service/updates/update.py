@@ -24,6 +24,7 @@ from oarlock import (
 )
 from oarlock_plugins.service import models
 from oarlock_plugins.service.bundle import RUN
+from oarlock_plugins.service.export.writing import ON_CPU
 from oarlock_plugins.service.updates import compare, plan, store
 from oarlock_plugins.service.updates.locks import held_versions
 from oarlock_plugins.service.updates.start import Options, Start, find_start
@@ -59,7 +60,7 @@ def update(model: Path, options: Options) -> Exit:
     print(f"live: {model.name} version {start.version}\n"
           f"new rows: {len(start.new)} of {start.brought} ({left_out}); rows of before: {start.replayed}", flush=True)  # fmt: skip
     try:
-        files = [*start.files, store.keep(model, start.new)]
+        files = [*start.files, store.keep(model, start.new, start.marks)]
     except OSError as error:
         raise RunFailed(
             f"{shown_path(model / store.ROWS)}: the new rows cannot be kept: {error.strerror}\n{stays}"
@@ -77,7 +78,8 @@ def update(model: Path, options: Options) -> Exit:
     except RunFailed as error:
         _write(folder, {**record, "outcome": "failed", "reason": str(error)})
         raise
-    result = compare.measured(start.run, load_run(folder), start.held_out, start.new, seen.metrics, options.allow_loss,
+    candidate = load_run(folder, ON_CPU)  # as both will be served
+    result = compare.measured(start.run, candidate, start.held_out, start.new, seen.metrics, options.allow_loss,
                               options.least_fit)  # fmt: skip
     count = len(start.held_out) if hasattr(start.held_out, "__len__") else None  # a stream does not know
     record |= {"compared_on": {"rows": start.split, "count": count}, "comparison": asdict(result)}

@@ -153,7 +153,7 @@ def test_who_is_refused_and_does_not_send_the_rest_is_not_waited_for(serve, mode
     bundles.publish(models, "slow", SLOW)
     service = serve(models, "--max-batch-rows", "8", "--standing-seconds", "1", "--body-seconds", "0.5").wait("slow")
     path, body = "/v2/models/slow/infer", json.dumps(request_of(SLOW.rows(8))).encode()
-    with sending(service, [http(path=path, body=body)] * 150):
+    with sending(service, [http(path=path, body=body)] * 450):
         time.sleep(1.2)
         with sending(service, [http(path=path, body=body), http(path=path, length=500)]) as (whole, stalled):
             assert b"requests arrive faster than" in receive_all(whole)

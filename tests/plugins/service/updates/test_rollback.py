@@ -42,6 +42,14 @@ def test_the_version_before_is_live_again_and_the_other_can_be_restored(rollback
     assert models.candidates(folder / "toy") == [3, 2, 1]
 
 
+def test_the_number_of_a_withdrawn_version_is_not_given_again(rollback, folder):
+    assert rollback("--reason", "answers nonsense").returncode == 0
+    shutil.rmtree(folder / "toy" / "3")
+    path, version = models.publish(folder, "toy", lambda scratch: (scratch / "file").write_text("x"))
+    assert (path.name, version) == ("4", 4)
+    assert models.candidates(folder / "toy") == [4, 2, 1]
+
+
 def test_a_full_disk_is_said_and_leaves_everything_as_it_was(folder):
     done = subprocess.run(["bash", "-c", 'ulimit -f 0; exec "$@"', "bash", *command("rollback", "toy", "--models", folder)],
                           env=environment(), capture_output=True, text=True, timeout=60)  # fmt: skip

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 import oarlock
 from oarlock import Arrays, Data, InputSpec
+from oarlock_plugins.data.csv import CsvFile
 from oarlock_plugins.service.bundle import TensorSpec
 from oarlock_plugins.service.updates import store
 from oarlock_plugins.service.updates.reading import Reader
-from oarlock_plugins.service.updates.rows import can_be_told_apart, drawn, joined, new_among
+from oarlock_plugins.service.updates.rows import can_be_told_apart, drawn, joined, mark, new_among, new_files
 
 
 def rows(*pairs):
@@ -34,6 +35,19 @@ def test_what_is_new():
 def test_rows_of_few_values_are_not_the_same_for_being_equal():
     assert can_be_told_apart([rows((1, 0), (1, 0), (2, 0)), rows((3, 0))])
     assert not can_be_told_apart([rows((1, 0), (2, 0)), rows((2, 1))])
+
+
+def test_where_rows_are_not_known_again_whole_files_are(tmp_path):
+    """Night after night a folder has all files of before, and one more."""
+    one, two, held = rows((1, 0), (1, 0)), rows((2, 0), (1, 0)), rows((1, 0), (2, 1))
+    new, known, out = new_files([one, held, one, two], set(), {mark(held)})
+    assert ([len(part) for part in new], known, out) == ([2, 2], 2, 2)
+    kept = store.keep(tmp_path, joined(new), [mark(part) for part in new])
+    np.testing.assert_array_equal(store.kept(kept).inputs, joined(new).inputs)
+    three = rows((1, 0), (2, 0))  # the rows of `two`, but not that file
+    new, known, out = new_files([one, two, held, three], store.marks_of(kept), {mark(held)})
+    assert ([mark(part) for part in new], known, out) == ([mark(three)], 4, 2)
+    assert store.marks_of(store.keep(tmp_path, one)) == set()
 
 
 @settings(max_examples=50, deadline=None)
@@ -157,6 +171,17 @@ def test_values_to_predict(tmp_path):
     (tmp_path / "a.csv").write_text("a,b,target\n1,2,0.5\n5,6,x\n")
     with pytest.raises(oarlock.UserError, match=r"line 3: target is 'x'; expected a finite number"):
         read([tmp_path / "a.csv"], "--data")
+
+
+def test_a_bad_target_is_named_where_the_data_reads_its_own_files(tmp_path):
+    (tmp_path / "first.csv").write_text("a,b,price\n" + "".join(f"{row},1,{row / 2}\n" for row in range(20)))
+    base = CsvFile(path=str(tmp_path / "first.csv"), target="price", valid_fraction=0.2, test_fraction=0.2)
+    data = base.build_data()
+    read = Reader(base, data, (TensorSpec("inputs", "float32", (2,)),)).read
+    for bad in ("x", "", "nan"):
+        (tmp_path / "new.csv").write_text(f"a,b,price\n1,2,0.5\n1,2,0.25\n5,6,{bad}\n")
+        with pytest.raises(oarlock.UserError, match=rf"new\.csv, line 4: .*'{bad}'; expected a finite number"):
+            read([tmp_path / "new.csv"], "--data")
 
 
 def test_files_without_a_row_are_passed_over(tmp_path, capsys):

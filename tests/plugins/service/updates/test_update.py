@@ -349,6 +349,23 @@ def test_a_hold_out_of_ones_own(update, digits, tmp_path):
     assert digits.accuracy(2) < 0.3 < digits.accuracy(1)
 
 
+def test_few_rows_make_small_batches_once(digits, tmp_path):
+    run = digits.model / "1" / "run"
+
+    def after(experiment, count, *overrides):
+        return planned(experiment, run, [tmp_path / "rows.npz"], 0, 0, count, False, overrides)
+
+    def size(experiment):
+        return experiment.values["trainer"]["batch_size"]
+
+    first = package.load_experiment(run)
+    few = after(first, 5)
+    assert (size(few), size(after(few, 500)), size(after(after(few, 3), 500))) == (5, 20, 20)
+    chosen = after(few, 500, "trainer.batch_size=7")
+    assert (size(chosen), size(after(chosen, 500))) == (7, 7)
+    assert size(after(after(first, 5, "trainer.batch_size=4"), 500)) == 4
+
+
 @pytest.mark.parametrize(("frozen", "changes"), [(True, False), (False, True)])
 def test_batch_norm_statistics(digits, tmp_path, frozen, changes):
     run = digits.model / "1" / "run"

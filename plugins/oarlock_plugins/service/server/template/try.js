@@ -32,7 +32,7 @@ async function fill() {
   try {
     const example = await ask(`/status/${encodeURIComponent($("try-model").value)}/example`);
     for (const input of example.inputs) {
-      document.querySelector(`[data-input="${CSS.escape(input.name)}"]`).value = JSON.stringify(input.data.map((value) => Number(show(value))));
+      document.querySelector(`[data-input="${CSS.escape(input.name)}"]`).value = JSON.stringify(input.data.map((value) => input.datatype === "FP32" ? Number(value.toPrecision(7)) : value));
     }
     $("try-note").textContent = "";
   } catch (error) { complain(error); }
