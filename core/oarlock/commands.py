@@ -45,7 +45,7 @@ def train(overrides: Sequence[str] = (), *, config_dir: str | None = None, hooks
     """
     host = load_host()
     composed = (
-        None if "hydra.mode=MULTIRUN" in config.as_list(overrides) else config.compose(host, overrides, config_dir)
+        None if "hydra.mode=MULTIRUN" in vetting.as_list(overrides) else config.compose(host, overrides, config_dir)
     )
     if composed is None or composed.sweeps:
         raise UserError(f"{' '.join(overrides)}: hydra.mode=MULTIRUN makes this a sweep, and a sweep is a command: "

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import yaml
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 import oarlock_conf
-from oarlock.errors import UserError
+from oarlock.errors import UserError, warn
 from oarlock.loader import CONFIG_NAME, Loader, group_of, of_run
 from oarlock.plugins import Host
 from oarlock.translation import user_errors
@@ -55,6 +55,10 @@ def compose(host: Host, overrides: Sequence[str], config_dir: str | None = None,
         group = group_of(override, host.registry)
         if not group.of_run:
             raise UserError(f"{override}: a single run has no {group.name}; add -m to sweep.")
+    for group in () if sweeps else host.registry.groups.values():
+        node = None if group.of_run else config.get(group.name)
+        if node is not None and node != OmegaConf.structured(OmegaConf.get_type(node)):
+            warn(f"{group.name}: what a file says of it is for a sweep, and this is one run; add -m to sweep")
     hydra = config.hydra
     return Composed(of_run(config, host.registry), hydra, Path(folder), chosen, sweeps)
 

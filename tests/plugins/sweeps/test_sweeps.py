@@ -394,3 +394,17 @@ def test_a_single_run_has_no_sweep(sweeps):
     done = sweeps.run("train", *JOB, "sweep.trials=3")
     assert done.returncode == 2
     assert "sweep.trials=3: a single run has no sweep; add -m to sweep." in done.stderr
+
+
+def test_what_a_file_says_of_a_sweep_is_not_passed_over_without_a_word(sweeps):
+    (sweeps.folder / "conf" / "experiment").mkdir(parents=True)
+    (sweeps.folder / "conf" / "experiment" / "many.yaml").write_text(
+        "# @package _global_\nsweep:\n  trials: 2\n  params: {optimizer.learning_rate: 'interval(0.01, 0.1)'}\n"
+    )
+    file = ["--config-dir", "conf", "experiment=many"]
+    single = sweeps.run("check", *file, *JOB)
+    assert (single.returncode, single.stderr) == (
+        0, "warning: sweep: what a file says of it is for a sweep, and this is one run; add -m to sweep\n")  # fmt: skip
+    many = sweeps.run("train", "-m", *file, *JOB, "hydra.sweep.dir=s")
+    assert (many.returncode, many.stderr) == (0, "")
+    assert len(sweeps.trials()) == 2

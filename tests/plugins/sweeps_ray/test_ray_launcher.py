@@ -144,7 +144,7 @@ def test_a_signal_saves_the_trials_and_resume_finishes_them(nodes, begin, oarloc
     wait_for(lambda: list((tmp_path / "s").glob("*/checkpoints/*")), sweep=sweep)
     sweep.send_signal(signal.SIGTERM)
     assert sweep.wait(60) == 75
-    assert "stopped by a signal; 'oarlock resume s' continues it" in (tmp_path / "printed").read_text()
+    assert "stopped by a signal; 'oarlock resume -p teacher s' continues it" in (tmp_path / "printed").read_text()
     before = {trial.number: trial.attempts for trial in trials(tmp_path / "s")}
     assert worker_of(nodes.head) is None
     (tmp_path / "hurry").touch()
