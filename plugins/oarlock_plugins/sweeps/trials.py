@@ -42,6 +42,7 @@ class Trials:
         self._queue: deque[Trial] = deque()
         self._held: dict[int, list[Trial]] = {}
         self._told: set[int] = set()
+        self._begun = False
         self._base_seed = int(composer.base_values()[SEED]) if options.seeds > 1 else 0
         self.ledger = Ledger(folder)
 
@@ -64,7 +65,8 @@ class Trials:
     def next(self) -> Trial | None:
         """The next trial; None where there is none now."""
         seconds = self.options.timeout_seconds
-        if seconds is not None and time.monotonic() - self.started > seconds:
+        # One begins in any case, however long the workers took to start.
+        if seconds is not None and self._begun and time.monotonic() - self.started > seconds:
             return None
         if self._queue:
             return self._queue.popleft()
@@ -129,6 +131,7 @@ class Trials:
 
     def begin(self, trial: Trial) -> None:
         """An attempt begins."""
+        self._begun = True
         self.ledger.write("attempt", number=trial.number, attempt=trial.attempts + 1, time=round(time.time(), 3))
 
     def can_prune(self, trial: Trial) -> bool:
