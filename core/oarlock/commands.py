@@ -12,6 +12,7 @@ from typing import Any
 
 from oarlock import checkpoint, config, snapshot, vetting
 from oarlock.config_files import read_plain
+from oarlock.core_commands import MULTIRUN
 from oarlock.errors import UserError, nearest, shown_path
 from oarlock.execution import execute
 from oarlock.experiment import build_run, complete_run
@@ -44,11 +45,9 @@ def train(overrides: Sequence[str] = (), *, config_dir: str | None = None, hooks
         RunFailed: the run failed; its folder says how.
     """
     host = load_host()
-    composed = (
-        None if "hydra.mode=MULTIRUN" in vetting.as_list(overrides) else config.compose(host, overrides, config_dir)
-    )
+    composed = None if MULTIRUN in vetting.as_list(overrides) else config.compose(host, overrides, config_dir)
     if composed is None or composed.sweeps:
-        raise UserError(f"{' '.join(overrides)}: hydra.mode=MULTIRUN makes this a sweep, and a sweep is a command: "
+        raise UserError(f"{' '.join(overrides)}: {MULTIRUN} makes this a sweep, and a sweep is a command: "
                         "oarlock train -m …")  # fmt: skip
     number = not composed.folder_chosen
     # What this process was started with is the user's program.

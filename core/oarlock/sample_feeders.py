@@ -136,7 +136,7 @@ def load_batches(dataset: Any, rows: list[list[int]], data: Data, workers: int) 
         yield from _load_in_processes(dataset, rows, data, workers)
         return
     # Not through DataLoader: its reading thread runs ahead of the run's state, and hangs when a sample raises.
-    kept = _all_generators_kept if isinstance(dataset, _Samples) else global_generators_kept
+    kept = _all_generators_kept if isinstance(dataset, _Samples) else _global_generators_kept
     for part in rows:
         with kept():
             batch = on_device(collated(data, [dataset[row] for row in part]))
@@ -174,7 +174,7 @@ def _load_in_processes(dataset: Any, rows: list[list[int]], data: Data, workers:
         return_list=True,
         worker_init_fn=_end_with_parent,
     )
-    with global_generators_kept():
+    with _global_generators_kept():
         batches = iter(loader)
     end = batches.__del__  # Paddle holds it to the end, and would call it an error that its processes are ended then
     atexit.register(end)  # where what was raised still holds this
@@ -227,7 +227,7 @@ def _error_of(told: bytes) -> Exception:
 
 
 @contextlib.contextmanager
-def global_generators_kept() -> Iterator[None]:
+def _global_generators_kept() -> Iterator[None]:
     """Put NumPy's and Python's global generators back as they were."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
     try:
@@ -243,7 +243,7 @@ def _all_generators_kept() -> Iterator[None]:
     generator = _paddle_generator()
     state = generator.get_state()
     try:
-        with global_generators_kept():
+        with _global_generators_kept():
             yield
     finally:
         generator.set_state(state)

@@ -206,7 +206,7 @@ def job(composed: DictConfig) -> float:
     host, failure = load_host(), folder / f"error-{hydra.job.num}.txt"
     failure.unlink(missing_ok=True)  # of an attempt before this one
     try:
-        if _stopped(folder, overrides):
+        if _can_go_on(folder, overrides):
             run = commands.resume(folder, host=host)
             assert run is not None
         else:
@@ -228,7 +228,7 @@ def job(composed: DictConfig) -> float:
     return float(run.best["value"]) if run.best else math.nan
 
 
-def _stopped(folder: Path, overrides: list[str]) -> bool:
+def _can_go_on(folder: Path, overrides: list[str]) -> bool:
     """Whether this very run was begun here and has not come to its end: one that failed is tried once more."""
     try:
         record = json.loads((folder / RUN).read_text(encoding="utf-8"))

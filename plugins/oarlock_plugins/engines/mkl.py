@@ -8,11 +8,6 @@ import os
 PATH, AVX2, AVX512 = "MKL_DEBUG_CPU_TYPE", "5", "7"
 
 
-def takes_avx2() -> bool:
-    """Whether MKL was told to take its AVX2 path."""
-    return os.environ.get(PATH) == AVX2
-
-
-def takes_avx512() -> bool:
-    """Whether MKL was told to take its AVX-512 path."""
-    return os.environ.get(PATH) == AVX512
+def takes(path: str) -> bool:
+    """Whether MKL was told to take this path, AVX2 or AVX512."""
+    return os.environ.get(PATH) == path

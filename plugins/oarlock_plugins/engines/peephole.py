@@ -125,7 +125,7 @@ def fuse_linear(program: Any) -> None:
             if not left.is_same(multiplied) or list(bias.shape) != [weight.shape[1]]:
                 continue
             before(add)
-            if mkl.takes_avx2() and len(inputs.shape) == 2 and inputs.shape[0] in FEW and inputs.shape[1] in UNSPLIT:
+            if mkl.takes(mkl.AVX2) and len(inputs.shape) == 2 and inputs.shape[0] in FEW and inputs.shape[1] in UNSPLIT:
                 made = paddle._C_ops.addmm(bias, inputs, weight, 1.0, 1.0)
             else:
                 made = paddle._C_ops.fc(inputs, weight, bias, len(inputs.shape) - 1, "", False)
@@ -184,10 +184,10 @@ def sum_gradients(program: Any, constants: Constants) -> None:
                 rows = paddle._C_ops.transpose(paddle._C_ops.reshape(rows, [outer, length, inner]), [0, 2, 1])
             if len(rows.shape) != 2 or rows.shape[1] != length:
                 rows = paddle._C_ops.reshape(rows, [outer * inner, length])
-            if mkl.takes_avx2():
+            if mkl.takes(mkl.AVX2):
                 ones = constants.add(np.ones(outer * inner, np.float32), rows.dtype)
                 summed = paddle._C_ops.matmul(ones, rows, False, False)
-            elif mkl.takes_avx512() and outer * inner in UNSPLIT and length >= WIDE:
+            elif mkl.takes(mkl.AVX512) and outer * inner in UNSPLIT and length >= WIDE:
                 ones = constants.add(np.ones((2, outer * inner), np.float32), rows.dtype)
                 twice = paddle._C_ops.matmul(ones, rows, False, False)
                 summed = paddle._C_ops.slice(twice, [0], [0], [1], [1], [0])

@@ -25,7 +25,7 @@ FACTORS = {"pd_op.fc": slice(0, 2), "pd_op.matmul": slice(0, 2), "pd_op.addmm": 
 
 def wide_weights(program: Any) -> list[str]:
     """The parameters that a program would read faster elsewhere, by name."""
-    if not mkl.takes_avx2():
+    if not mkl.takes(mkl.AVX2):
         return []
     found = {}
     for op in program.global_block().ops:

@@ -195,7 +195,7 @@ for shape in shapes:
     spread = normal(*shape) * np.exp(2 * normal(*shape))  # so that the order of a sum shows in its last bits
     operators = rewritten(lambda one, other: gradients(one + other, one, other), {"one": spread, "other": normal(shape[-1])})
     rows, width = np.prod(shape[:-1]), shape[-1]
-    assert ("matmul" in operators) == (rows > 1 and width > 1 if mkl.takes_avx2() else 2 <= rows <= 256 and width >= 512), shape
+    assert ("matmul" in operators) == (rows > 1 and width > 1 if mkl.takes(mkl.AVX2) else 2 <= rows <= 256 and width >= 512), shape
 print("the same")
 """
 

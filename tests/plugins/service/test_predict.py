@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -17,9 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oarlock import UserError
+from oarlock.cli import main
 from oarlock_plugins.service.bundle import TensorSpec, open_bundle
 from oarlock_plugins.service.engines import open_engine
 from oarlock_plugins.service.predict.answers import Answers
+from oarlock_plugins.service.predict.journal import Journal
 from oarlock_plugins.service.predict.sources import TableOptions, open_source
 from oarlock_plugins.service.predict.table_sinks import CsvSink
 from tests.conftest import environment
@@ -215,6 +219,30 @@ def test_faulty_rows_stop_nobody(exported, digits, answers, oarlock, tmp_path):
     assert [classes[row] for row in sound] == [*answers["class"][sound]]
     np.testing.assert_allclose(probabilities[sound], answers["probabilities"][sound], atol=1e-6)
     assert np.isnan(probabilities[[row for row in range(12) if row not in sound]]).all()
+
+
+def test_a_signal_while_the_output_is_put_together_does_not_cut_it(
+    exported, digits, answers, tmp_path, monkeypatch, capsys
+):
+    """All rows are answered by then; and the file is on the disk before its parts are gone."""
+    monkeypatch.chdir(tmp_path)
+    np.save("in.npy", digits[:5])
+    finish, fsync, synced = Journal.finish, os.fsync, set()
+
+    def interrupted(journal):
+        os.kill(os.getpid(), signal.SIGINT)
+        finish(journal)
+
+    def noted(descriptor):
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(Journal, "finish", interrupted)
+    monkeypatch.setattr(os, "fsync", noted)
+    assert main(["predict", str(exported), "--input", "in.npy", "--output", "out.npz"]) == 0
+    assert capsys.readouterr().out == "out.npz: 5 rows\n"
+    assert read(tmp_path / "out.npz")[0] == [*answers["class"][:5]]
+    assert (tmp_path / "out.npz").stat().st_ino in synced
 
 
 def test_a_line_that_is_none_of_csv_is_a_fault_of_its_row(exported, digits, answers, oarlock, tmp_path):

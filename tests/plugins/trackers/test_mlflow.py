@@ -82,6 +82,20 @@ def test_the_trials_of_a_sweep_that_make_the_database_at_the_same_moment(oarlock
         assert curve(uri, run, "valid/loss") == rows_of(tmp_path / name)["valid/loss"]
 
 
+def test_a_trial_that_got_its_folder_late_goes_on_in_its_curve(oarlock, tmp_path, uri):
+    env = {"MLFLOW_TRACKING_URI": uri}
+    done = oarlock("train", "-m", *JOB, "+callback=mlflow", "seed=0,1,2", "sweep.keep=1", "trainer.checkpoint.every_steps=10",
+                   "hydra.sweep.dir=s", env=env)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (kept,) = [path.parent for path in (tmp_path / "s").glob("*/run.json")]
+    assert oarlock("resume", kept, "trainer.epochs=5", env=env).returncode == 0
+    found = runs(uri)
+    assert [run.info.status for run in found] == ["FINISHED"] * 3
+    (run,) = [run for run in found if run.info.run_id == (kept / "mlflow.txt").read_text().strip()]
+    assert curve(uri, run, "valid/loss") == rows_of(kept)["valid/loss"]
+    assert len(rows_of(kept)["valid/loss"]) == 5
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
